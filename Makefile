@@ -1,0 +1,42 @@
+# The README's commands, and nothing more. Everything is installed into .venv by the first of them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/
+KILLS ?= 50
+SEED ?= 1
+
+.PHONY: setup demo demo-kill test lint requirements lock clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(RUN)pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: setup
+	$(RUN)ratchet demo --report build/demo-report.json
+
+demo-kill: setup
+	$(RUN)ratchet demo --kills $(KILLS) --seed $(SEED) --report build/demo-kill-report.json
+
+lint: setup
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+test: lint
+	$(RUN)pytest --numprocesses 2 --dist loadgroup
+
+# Needs the package index: only when pyproject.toml's dependencies change.
+lock:
+	$(RUN)uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+requirements: setup
+	$(RUN)python -m ratchet_cli.requirements
+
+clean:
+	rm -rf build $(VENV)

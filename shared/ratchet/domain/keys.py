@@ -1,0 +1,121 @@
+"""Identity: which job, which checkpoint, which alias.
+
+A key is made of what the provider itself calls the thing, never of arrival order and never of a model name: the last
+checkpoint of an OpenAI job has no step in its name, and two jobs may share a display name.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}|-")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Provider(StrEnum):
+    VERTEX = "vertex"
+    OPENAI = "openai"
+
+
+def digest(*parts: str) -> str:
+    """Sixty-four hex digits naming exactly these parts, in this order.
+
+    Each part is preceded by its length, so that ("job-1", "12") and ("job-11", "2") differ.
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        sha.update(f"{len(encoded)}:".encode() + encoded)
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobKey:
+    """A tuning job: `provider:account:location:id`.
+
+    `account` is the project *number* on Vertex and the project id that the key belongs to on OpenAI; `location` is `-`
+    where the provider has none.
+
+    Raises:
+        ValueError: a part is empty, too long, or holds a character that could leave its place in a URL or a key.
+    """
+
+    provider: Provider
+    account: str
+    location: str
+    id: str
+
+    def __post_init__(self) -> None:
+        for part in (self.account, self.location, self.id):
+            if not _PART.fullmatch(part):
+                raise ValueError("not a part of a job key")
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.account}:{self.location}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        provider, account, location, job = _split(text, ":", 4)
+        return cls(Provider(provider), account, location, job)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CheckpointKey:
+    """A checkpoint of a job: `job key/checkpoint id`.
+
+    Raises:
+        ValueError: as for `JobKey`.
+    """
+
+    job: JobKey
+    id: str
+
+    def __post_init__(self) -> None:
+        if not _PART.fullmatch(self.id):
+            raise ValueError("not a checkpoint id")
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        job, checkpoint = _split(text, "/", 2)
+        return cls(JobKey.parse(job), checkpoint)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AliasKey:
+    """A named pointer of a model line: `line@alias`; `*` names the hold of all.
+
+    Raises:
+        ValueError: a name is not lower-case letters, digits and dashes.
+    """
+
+    line: str
+    alias: str
+
+    def __post_init__(self) -> None:
+        if (self.line, self.alias) != ("*", "") and not (_NAME.fullmatch(self.line) and _NAME.fullmatch(self.alias)):
+            raise ValueError("not a line@alias")
+
+    def __str__(self) -> str:
+        return f"{self.line}@{self.alias}" if self.alias else self.line
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if text == "*":
+            return cls("*", "")
+        line, alias = _split(text, "@", 2)
+        return cls(line, alias)
+
+
+ALL_ALIASES = AliasKey("*", "")
+
+
+def _split(text: str, separator: str, count: int) -> list[str]:
+    parts = text.split(separator)
+    if len(parts) != count:
+        raise ValueError(f"not {count} parts joined by {separator!r}")
+    return parts

@@ -1,0 +1,340 @@
+"""What Ratchet remembers: one frozen value per document, and the collection it lives in.
+
+Records move only along their state graph; an immutable field that differs later goes to `conflicts`, the first stays.
+`next_look_at` is the timer: when somebody must look again; null on everything that is settled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
+
+
+class JobState(StrEnum):
+    UNKNOWN = "unknown"  # announced to us, not (yet) known at the provider
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number with where it comes from: `checkpoint`, `event`, `evaluation`. Sources are never compared."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    COLLECTION: ClassVar[str] = "jobs"
+
+    key: JobKey
+    state: JobState
+    first_seen_at: datetime
+    base_model: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    model: str | None = None
+    checkpoint_ids: tuple[str, ...] = ()
+    missing: Mapping[str, datetime] = field(default_factory=dict)
+    selected_under: str = ""
+    rechecks: int = 0
+    next_look_at: datetime | None = None
+
+
+class CheckpointState(StrEnum):
+    WAITING = "waiting"  # incomplete: no target or no step yet, or not listed any more
+    READY = "ready"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A later value that an immutable field may not take."""
+
+    field: str
+    first: str
+    later: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """`open_suites` (digests without a final run) and `open_aliases` (without a final decision) say what it waits for."""
+
+    COLLECTION: ClassVar[str] = "checkpoints"
+
+    key: CheckpointKey
+    job: JobKey
+    base_model: str
+    labels: Mapping[str, str]
+    job_created_at: datetime | None
+    recorded_at: datetime
+    state: CheckpointState
+    step: int | None = None
+    epoch: int | None = None
+    target: str | None = None
+    model: str | None = None
+    metrics: Mapping[str, Measure] = field(default_factory=dict)
+    open_suites: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
+    open_aliases: tuple[AliasKey, ...] = ()
+    decided: Mapping[str, str] = field(default_factory=dict)
+    selected_under: str = ""
+    unlisted_since: datetime | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    next_look_at: datetime | None = None
+
+
+class Purpose(StrEnum):
+    GATE = "gate"
+    PROBE = "probe"
+
+
+class RunOutcome(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on it, and until when others stay away. The fence rises with every holder."""
+
+    owner: str
+    fence: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run in numbers. An `error` is a reply without usable text; it is not a pass, and it counts in `total`."""
+
+    total: int
+    passed: int
+    failed: int
+    errors: int
+    cases: int
+    latency_p50_ms: int
+    latency_p95_ms: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmokeRun:
+    COLLECTION: ClassVar[str] = "smoke_runs"
+
+    key: str
+    checkpoint: CheckpointKey
+    job: JobKey
+    suite: str
+    suite_digest: str
+    purpose: Purpose
+    occasion: str
+    attempt: int
+    lease: Lease
+    started_at: datetime
+    probed: bool = False
+    billed: int = 0
+    waits: int = 0
+    outcome: RunOutcome | None = None
+    reason: str = ""
+    summary: Summary | None = None
+    finished_at: datetime | None = None
+    next_look_at: datetime | None = None
+
+
+class CaseOutcome(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """Created once per (run, case, repeat); a result of any fence counts. Holds no text of the model."""
+
+    COLLECTION: ClassVar[str] = "case_results"
+
+    run: str
+    case: str
+    repeat: int
+    fence: int
+    outcome: CaseOutcome
+    reason: str
+    answer_sha256: str
+    latency_ms: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """What an alias points at."""
+
+    checkpoint: CheckpointKey
+    step: int | None
+    target: str
+    model: str | None
+    decision: str
+    since: datetime
+
+    @property
+    def provider(self) -> Provider:
+        return self.checkpoint.job.provider
+
+
+class Direction(StrEnum):
+    FORWARD = "forward"
+    BACK = "back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A decision being carried out. With a `model`, the provider's default is written before the alias moves.
+
+    `BACK` returns the model's default to `default_before`; the alias does not move.
+    """
+
+    direction: Direction
+    decision: str
+    to: Pointer
+    lease: Lease
+    opened_at: datetime
+    model: str | None = None
+    default_before: str | None = None
+    written: bool = False
+    not_before: datetime | None = None
+    roll_back: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Automation is off."""
+
+    actor: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A job whose decision is not final: for what it waits, and until when at most."""
+
+    job: JobKey
+    reason: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    serial: int
+    at: datetime
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """`serial` counts moves, `history` rows, `generation` the changes that are not decisions."""
+
+    COLLECTION: ClassVar[str] = "aliases"
+
+    key: AliasKey
+    serial: int = 0
+    generation: int = 0
+    history: int = 0
+    head: str = ""
+    current: Pointer | None = None
+    last_good: tuple[Pointer, ...] = ()
+    intent: Intent | None = None
+    fence: int = 0
+    hold: Hold | None = None
+    quarantine: tuple[CheckpointKey, ...] = ()
+    waiting: tuple[Wait, ...] = ()
+    moves: tuple[Move, ...] = ()
+    last_decision: str | None = None
+    policy_digest: str = ""
+    release: int = 0
+    drift_check_at: datetime | None = None
+    next_look_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A provider model whose default one alias owns. `default` is what we recorded, null before our first write."""
+
+    COLLECTION: ClassVar[str] = "models"
+
+    name: str
+    owner: AliasKey | None
+    default: str | None = None
+    default_before: str | None = None
+    fence: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One change of an alias or one decision. `change` holds the alias's fields that differ from the row before."""
+
+    COLLECTION: ClassVar[str] = "history"
+
+    alias: AliasKey
+    n: int
+    kind: str
+    at: datetime
+    actor: str
+    decision: str | None
+    reason: str
+    change: Mapping[str, object]
+    previous: str
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """The canonical text of a policy or suite that a decision or run names, so that it can be replayed."""
+
+    COLLECTION: ClassVar[str] = "rules"
+
+    digest: str
+    kind: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRecord:
+    COLLECTION: ClassVar[str] = "dead_letters"
+
+    event_id: str
+    topic: str
+    attributes: Mapping[str, str]
+    data: str
+    reason: str
+    attempts: int
+    died_at: datetime
+    replayed_at: datetime | None = None
+    replayed_by: str | None = None
+
+
+def run_key(checkpoint: CheckpointKey, suite_digest: str, purpose: Purpose, occasion: str, attempt: int) -> str:
+    return digest(str(checkpoint), suite_digest, purpose, occasion, str(attempt))
+
+
+def result_key(run: str, case: str, repeat: int) -> str:
+    return digest(run, case, str(repeat))
+
+
+def history_key(alias: AliasKey, n: int) -> str:
+    return f"{digest(str(alias))}-{n:012d}"
