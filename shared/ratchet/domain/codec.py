@@ -87,7 +87,7 @@ def _decoder(kind: Any) -> _Decoder:
             key: item(entry, f"{where}.{key}") for key, entry in _expect(dict, value, where).items()
         }
     if kind is Any:
-        return lambda value, where: value
+        return lambda value, _: value
     if kind is float:
         return _float
     if kind in (str, int, bool):

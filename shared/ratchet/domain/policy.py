@@ -175,5 +175,7 @@ def selects(
         return f"its base model is {base_model}"
     for name, wanted in sorted(policy.select.labels.items()):
         if labels.get(name) != wanted:
-            return f"its label {name} is {labels[name]!r}, not {wanted!r}" if name in labels else f"it has no label {name}"
+            return (
+                f"its label {name} is {labels[name]!r}, not {wanted!r}" if name in labels else f"it has no label {name}"
+            )
     return None

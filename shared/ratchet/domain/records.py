@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
 
@@ -70,7 +70,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """`open_suites` (digests without a final run) and `open_aliases` (without a final decision) say what it waits for."""
+    """What it waits for: `open_suites`, digests without a final run; `open_aliases`, without a final decision."""
 
     COLLECTION: ClassVar[str] = "checkpoints"
 
@@ -148,6 +148,7 @@ class SmokeRun:
     probed: bool = False
     billed: int = 0
     waits: int = 0
+    not_before: datetime | None = None
     outcome: RunOutcome | None = None
     reason: str = ""
     summary: Summary | None = None
@@ -214,7 +215,6 @@ class Intent:
     opened_at: datetime
     model: str | None = None
     default_before: str | None = None
-    written: bool = False
     not_before: datetime | None = None
     roll_back: bool = False
 
@@ -246,7 +246,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """`serial` counts moves, `history` rows, `generation` the changes that are not decisions."""
+    """`serial` counts moves, `history` rows, `generation` the changes that are not decisions.
+
+    `drift` is the checkpoint id that somebody else made the provider's default, while it stands.
+    """
 
     COLLECTION: ClassVar[str] = "aliases"
 
@@ -266,7 +269,7 @@ class Alias:
     last_decision: str | None = None
     policy_digest: str = ""
     release: int = 0
-    drift_check_at: datetime | None = None
+    drift: str | None = None
     next_look_at: datetime | None = None
 
 
@@ -296,7 +299,7 @@ class HistoryRow:
     actor: str
     decision: str | None
     reason: str
-    change: Mapping[str, object]
+    change: Mapping[str, Any]
     previous: str
     hash: str = ""
 

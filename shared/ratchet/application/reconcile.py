@@ -1,0 +1,164 @@
+"""Once a minute: wake whatever is due, visit jobs that were selected under older rules, and discover jobs.
+
+It holds no state of its own and decides nothing: it moves timers forward and publishes hints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from ratchet import log
+from ratchet.application.state import Stored, find, load_keyed
+from ratchet.domain.codec import format_time
+from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic, TuningJobHint
+from ratchet.domain.keys import digest
+from ratchet.domain.limits import Limits
+from ratchet.domain.outcomes import Outcome, Recorded
+from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Job, Purpose, SmokeRun
+from ratchet.ports import Bus, Clock, Commit, Ids, Postpone, ProviderError, Providers, Query, Store
+
+PAGE = 200
+SWEEP_SECONDS = 45.0
+STUCK_AFTER = 20
+DISCOVERED_BEFORE = timedelta(days=30)
+_REVISITED_PER_SWEEP = 50
+
+Timed = TypeVar("Timed", Alias, SmokeRun, Checkpoint, Job)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    store: Store
+    bus: Bus
+    clock: Clock
+    ids: Ids
+
+
+def reconcile(
+    *,
+    store: Store,
+    bus: Bus,
+    providers: Providers,
+    clock: Clock,
+    ids: Ids,
+    rules_digest: str,
+    since: datetime,
+    limits: Limits,
+) -> Outcome:
+    """Raises: RetryableError."""
+    world = _World(store, bus, clock, ids)
+    ends = clock.monotonic() + min(SWEEP_SECONDS, limits.budget)
+    # In this order: what is nearest to serving is looked at first when time is short.
+    woken = sum(
+        (
+            _sweep(world, Alias, ends),
+            _sweep(world, SmokeRun, ends),
+            _sweep(world, Checkpoint, ends),
+            _sweep(world, Job, ends),
+        )
+    )
+    revisited = _revisit(world, rules_digest)
+    discovered = _discover(world, providers, since)
+    log.emit(log.Event.SWEEP_DONE, woken=woken, revisited=revisited, discovered=discovered)
+    return Recorded()
+
+
+def _sweep(world: _World, kind: type[Timed], ends: float) -> int:
+    woken = 0
+    while world.clock.monotonic() < ends:
+        now = world.clock.now()
+        query = Query(kind.COLLECTION, order="next_look_at", at_most=format_time(now), limit=PAGE)
+        due = find(world.store, kind, query)
+        for stored in due:
+            if _postponed(world, stored, now):
+                woken += _publish(world, _hints(stored.value), stored)
+        if len(due) < PAGE:
+            break
+    return woken
+
+
+def _postponed(world: _World, stored: Stored[Timed], now: datetime) -> bool:
+    """Move the timer first, so that one who is killed here wakes nobody twice at once, and nobody never."""
+    assert stored.snapshot is not None
+    looks = stored.snapshot.looks
+    if looks == STUCK_AFTER:
+        log.emit(log.Event.TIMER_STUCK, collection=stored.snapshot.key.collection, document=stored.snapshot.key.id[:6])
+    delay = timedelta(days=1) if looks >= STUCK_AFTER else timedelta(minutes=min(2**looks, 60))
+    postpone = Postpone(stored.snapshot.key, now + delay, stored.snapshot.token)
+    return world.store.commit([postpone], world.ids.fresh()) is Commit.COMMITTED
+
+
+def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue | SmokeTestDue | TuningJobHint]:
+    match record:
+        case Alias():
+            return [PromotionDue(alias=record.key, job=None, reason="due")]
+        case SmokeRun():
+            return [
+                SmokeTestDue(
+                    checkpoint=record.checkpoint,
+                    suite=record.suite_digest,
+                    purpose=record.purpose,
+                    occasion=record.occasion,
+                )
+            ]
+        case Job():
+            return [TuningJobHint(job=record.key, reason="due")]
+    if record.unlisted_since is not None and record.state is not CheckpointState.GONE:
+        return [SmokeTestDue(checkpoint=record.key, suite="-", purpose=Purpose.PROBE)]
+    if record.open_suites:
+        return [SmokeTestDue(checkpoint=record.key, suite=suite, purpose=Purpose.GATE) for suite in record.open_suites]
+    return [PromotionDue(alias=alias, job=record.job, reason="undecided") for alias in record.open_aliases]
+
+
+_TOPICS = {
+    PromotionDue: Topic.PROMOTIONS,
+    SmokeTestDue: Topic.SMOKE_TESTS,
+    TuningJobHint: Topic.TUNING_JOBS,
+}
+
+
+def _publish(world: _World, hints: Sequence[PromotionDue | SmokeTestDue | TuningJobHint], stored: Stored[Timed]) -> int:
+    assert stored.snapshot is not None
+    snapshot = stored.snapshot
+    for number, hint in enumerate(hints):
+        topic = _TOPICS[type(hint)]
+        identity = digest(topic, snapshot.key.id, str(snapshot.token.version), str(snapshot.looks), str(number))
+        world.bus.publish(Event(topic=topic, id=identity, source="reconcile", payload=hint))
+    return len(hints)
+
+
+def _revisit(world: _World, rules_digest: str) -> int:
+    """Jobs last looked at under other policies or suites: that is how an edited file reaches what is known."""
+    number = int(rules_digest, 16)
+    below = Query("jobs", order="selected_under", at_most=f"{number - 1:064x}", limit=_REVISITED_PER_SWEEP)
+    above = Query("jobs", order="selected_under", at_least=f"{number + 1:064x}", limit=_REVISITED_PER_SWEEP)
+    jobs = [*find(world.store, Job, below), *find(world.store, Job, above)]
+    for stored in jobs:
+        hint = TuningJobHint(job=stored.value.key, reason="rules changed")
+        identity = digest(Topic.TUNING_JOBS, str(stored.value.key), rules_digest)
+        world.bus.publish(Event(topic=Topic.TUNING_JOBS, id=identity, source="reconcile", payload=hint))
+    return len(jobs)
+
+
+def _discover(world: _World, providers: Providers, since: datetime) -> int:
+    """One account a minute, by a cursor that stores nothing: jobs that nobody told us of."""
+    accounts = providers.all()
+    if not accounts:
+        return 0
+    now = world.clock.now()
+    account, port = accounts[int(now.timestamp() // 60) % len(accounts)]
+    try:
+        views = port.list_jobs(since - DISCOVERED_BEFORE)
+    except ProviderError as error:
+        log.emit(log.Event.PROVIDER_FAILED, account=str(account), code=type(error).__name__)
+        return 0
+    discovered = 0
+    for view in views:
+        known = load_keyed(world.store, Job, view.key)
+        if known is None or known.value.state is not view.state:
+            hint = TuningJobHint(job=view.key, reason="discovered")
+            identity = digest(Topic.TUNING_JOBS, str(view.key), view.state)
+            world.bus.publish(Event(topic=Topic.TUNING_JOBS, id=identity, source="reconcile", payload=hint))
+            discovered += 1
+    return discovered

@@ -1,0 +1,136 @@
+"""Record a checkpoint, and say which suites must run on it.
+
+Merging only fills what is absent. A value that differs later from an immutable one is kept as a conflict, once, and
+alarms; the first stays.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ratchet import log
+from ratchet.application.state import Stored, load_keyed
+from ratchet.domain.events import CheckpointSeen, Event, SmokeTestDue, Topic
+from ratchet.domain.keys import digest
+from ratchet.domain.outcomes import Ignored, Outcome, Recorded
+from ratchet.domain.policy import Policy, Rules, selects
+from ratchet.domain.records import Checkpoint, CheckpointState, Conflict, Purpose
+from ratchet.ports import Bus, Clock, Commit, Ids, Store
+
+LOST_MESSAGE = timedelta(minutes=10)
+"""After this long without a verdict or a decision, somebody asks again: a message may have been lost."""
+_KEPT_CONFLICTS = 5
+
+
+def record_checkpoint(
+    seen: CheckpointSeen, *, store: Store, bus: Bus, clock: Clock, ids: Ids, rules: Rules, since: datetime
+) -> Outcome:
+    """Raises: RetryableError."""
+    while True:
+        stored = load_keyed(store, Checkpoint, seen.checkpoint)
+        before = stored.value if stored else None
+        after = merge(before, seen, rules, since, clock.now())
+        if before == after:
+            break
+        if store.commit([(stored or Stored(after, None)).write(after)], ids.fresh()) is Commit.COMMITTED:
+            break
+    for conflict in after.conflicts[len(before.conflicts) if before else 0 :]:
+        log.emit(log.Event.CHECKPOINT_CONFLICTED, checkpoint=str(after.key), field=conflict.field)
+    for due in _due(after):
+        event_id = digest(Topic.SMOKE_TESTS, str(after.key), due.suite, due.purpose)
+        bus.publish(Event(topic=Topic.SMOKE_TESTS, id=event_id, source="record_checkpoint", payload=due))
+    if before == after:
+        return Ignored("known")
+    log.emit(log.Event.CHECKPOINT_RECORDED, checkpoint=str(after.key), step=after.step, state=after.state)
+    return Recorded()
+
+
+def _due(checkpoint: Checkpoint) -> list[SmokeTestDue]:
+    if checkpoint.target is None or checkpoint.state is CheckpointState.GONE:
+        return []
+    if checkpoint.unlisted_since is not None:
+        return [SmokeTestDue(checkpoint=checkpoint.key, suite="-", purpose=Purpose.PROBE)]
+    return [
+        SmokeTestDue(checkpoint=checkpoint.key, suite=suite, purpose=Purpose.GATE) for suite in checkpoint.open_suites
+    ]
+
+
+def merge(before: Checkpoint | None, seen: CheckpointSeen, rules: Rules, since: datetime, now: datetime) -> Checkpoint:
+    """Pure: the checkpoint as it should be recorded after this sighting."""
+    known = before or Checkpoint(
+        key=seen.checkpoint,
+        job=seen.checkpoint.job,
+        base_model=seen.base_model,
+        labels=seen.labels,
+        job_created_at=seen.job_created_at,
+        recorded_at=now,
+        state=CheckpointState.WAITING,
+    )
+    filled = _filled(known, seen)
+    state = _state(filled, seen)
+    filled = replace(filled, state=state, unlisted_since=None if seen.listed else known.unlisted_since or seen.seen_at)
+    if filled.selected_under != rules.digest:
+        filled = _selected(filled, rules, since)
+    if filled == known and before is not None:
+        return before
+    return replace(filled, next_look_at=_timer(filled, now))
+
+
+def _filled(known: Checkpoint, seen: CheckpointSeen) -> Checkpoint:
+    """Fill what is absent; note what contradicts."""
+    changes: dict[str, object] = {}
+    conflicts = list(known.conflicts)
+
+    def contradict(name: str, first: object, later: object) -> None:
+        conflict = Conflict(name, str(first), str(later))
+        if conflict not in conflicts and len(conflicts) < _KEPT_CONFLICTS:
+            conflicts.append(conflict)
+
+    for name in ("step", "epoch", "target", "model"):
+        first, later = getattr(known, name), getattr(seen, name)
+        if first is None:
+            changes[name] = later
+        elif later is not None and later != first:
+            contradict(name, first, later)
+    metrics = dict(known.metrics)
+    for name, measure in seen.metrics.items():
+        if name not in metrics:
+            metrics[name] = measure
+        elif metrics[name] != measure:
+            contradict(f"metrics.{name}", metrics[name].value, measure.value)
+    return replace(known, **changes, metrics=metrics, conflicts=tuple(conflicts))  # type: ignore[arg-type]
+
+
+def _state(checkpoint: Checkpoint, seen: CheckpointSeen) -> CheckpointState:
+    if not seen.listed:
+        return checkpoint.state
+    return CheckpointState.WAITING if checkpoint.target is None or checkpoint.step is None else CheckpointState.READY
+
+
+def _selected(checkpoint: Checkpoint, rules: Rules, since: datetime) -> Checkpoint:
+    """Open what the policies in force ask for and is not yet tested or decided under them."""
+    policies = [policy for policy in rules.policies if _selects(policy, checkpoint, since)]
+    wanted = {evidence.suite_digest for policy in policies for evidence in policy.evidence}
+    undecided = {policy.alias for policy in policies if checkpoint.decided.get(str(policy.alias)) != policy.digest}
+    return replace(
+        checkpoint,
+        open_suites=tuple(sorted(wanted - set(checkpoint.tested))),
+        open_aliases=tuple(sorted(undecided)),
+        selected_under=rules.digest,
+    )
+
+
+def _selects(policy: Policy, checkpoint: Checkpoint, since: datetime) -> bool:
+    job = checkpoint.job
+    created_at = checkpoint.job_created_at
+    return selects(policy, job.provider, checkpoint.base_model, checkpoint.labels, created_at, since) is None
+
+
+def _timer(checkpoint: Checkpoint, now: datetime) -> datetime | None:
+    if checkpoint.unlisted_since is not None and checkpoint.state is not CheckpointState.GONE:
+        return now + LOST_MESSAGE
+    if checkpoint.state is not CheckpointState.READY:
+        return None  # the job's own timer brings what is missing
+    if checkpoint.open_suites:
+        return now + LOST_MESSAGE
+    # No function but the sweep tells the promoter of a checkpoint that needs no test: at once.
+    return now if checkpoint.open_aliases else None

@@ -1,0 +1,394 @@
+"""Run one suite on one checkpoint, as evidence: reachable first, then cases, results stored as they finish.
+
+A run belongs to whoever holds its lease. Whatever keeps the model from answering (404, 409, 429, 5xx, time-outs) is
+not the model's fault: the run waits, and in the end is inconclusive, never failed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ratchet import log
+from ratchet.application.record_checkpoint import LOST_MESSAGE
+from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
+from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
+from ratchet.domain.keys import digest
+from ratchet.domain.limits import Limits, backoff
+from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
+from ratchet.domain.policy import Case, Rules, Suite
+from ratchet.domain.records import (
+    CaseOutcome,
+    CaseResult,
+    Checkpoint,
+    CheckpointState,
+    Lease,
+    Purpose,
+    Rule,
+    RunOutcome,
+    SmokeRun,
+    run_key,
+)
+from ratchet.domain.smoke import calls_allowed, summarise
+from ratchet.ports import (
+    Answer,
+    Bus,
+    Clock,
+    Commit,
+    Denied,
+    Ids,
+    NoAnswer,
+    NotFound,
+    Prompt,
+    ProviderError,
+    ProviderPort,
+    Providers,
+    Silence,
+    Store,
+    Throttled,
+)
+
+Grade = Callable[[Case, Answer], tuple[CaseOutcome, str]]
+
+ATTEMPTS = 3
+SILENT_FOR = timedelta(hours=24)
+DENIED_WAIT = timedelta(minutes=10)
+_RESULTS_PER_BATCH = 15
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What one handling works with."""
+
+    store: Store
+    bus: Bus
+    clock: Clock
+    ids: Ids
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one pass over the open cases brought."""
+
+    silences: Sequence[NoAnswer]
+    billed: int
+
+
+def run_smoke_test(
+    due: SmokeTestDue,
+    *,
+    store: Store,
+    bus: Bus,
+    providers: Providers,
+    clock: Clock,
+    ids: Ids,
+    rules: Rules,
+    limits: Limits,
+    grade: Grade,
+) -> Outcome:
+    """Raises: RetryableError, PermanentError: the checkpoint's job is not ours."""
+    world = _World(store, bus, clock, ids, limits)
+    stored = load_keyed(store, Checkpoint, due.checkpoint)
+    if stored is None:
+        return Ignored("unknown_checkpoint")
+    port = providers.of(due.checkpoint.job)
+    if due.purpose is Purpose.PROBE:
+        return _confirm_gone(world, port, stored)
+    suite = rules.suite_by_digest(due.suite)
+    checkpoint = stored.value
+    if suite is None:
+        return Ignored("suite_superseded")
+    if suite.digest in checkpoint.tested:
+        _wake(world, checkpoint)
+        return Ignored("known")
+    if checkpoint.state is CheckpointState.GONE or checkpoint.target is None:
+        return Ignored("no_target")
+    remember_rule(store, ids, Rule(digest=suite.digest, kind="suite", name=suite.name, text=suite.text))
+    run = _claim(world, checkpoint, suite, due)
+    if not isinstance(run, Stored):
+        return run
+    with_probe = _probe(world, port, run, checkpoint.target)
+    if not isinstance(with_probe, Stored):
+        return with_probe
+    return _cases(world, port, with_probe, suite, checkpoint.target, grade)
+
+
+def _claim(world: _World, checkpoint: Checkpoint, suite: Suite, due: SmokeTestDue) -> Stored[SmokeRun] | Outcome:
+    """Take the lease of the attempt at hand, or make the next attempt; busy is not an error."""
+    now = world.clock.now()
+    owner = world.ids.fresh()
+    until = now + world.clock.real(world.limits.lease)
+    for attempt in range(1, ATTEMPTS + 1):
+        key = run_key(checkpoint.key, suite.digest, due.purpose, due.occasion, attempt)
+        stored = load(world.store, SmokeRun, key)
+        if stored is None:
+            fresh = SmokeRun(
+                key=key,
+                checkpoint=checkpoint.key,
+                job=checkpoint.job,
+                suite=suite.name,
+                suite_digest=suite.digest,
+                purpose=due.purpose,
+                occasion=due.occasion,
+                attempt=attempt,
+                lease=Lease(owner, 1, until),
+                started_at=now,
+                next_look_at=until,
+            )
+            return _take(world, Stored(fresh, None), fresh)
+        run = stored.value
+        if run.outcome is RunOutcome.INCONCLUSIVE:
+            continue
+        if run.outcome is not None:
+            return Ignored("known")
+        if run.lease.until > now:
+            return Deferred(run.lease.until)
+        # Not `next_look_at`: the sweep that sent us here has already moved it.
+        if run.not_before is not None and run.not_before > now:
+            return Deferred(run.not_before)
+        taken = replace(run, lease=Lease(owner, run.lease.fence + 1, until), next_look_at=until)
+        return _take(world, stored, taken)
+    return Ignored("attempts_spent")
+
+
+def _take(world: _World, before: Stored[SmokeRun], run: SmokeRun) -> Stored[SmokeRun] | Outcome:
+    if world.store.commit([before.write(run)], world.ids.fresh()) is Commit.CONFLICT:
+        return Deferred(run.lease.until)
+    log.emit(
+        log.Event.RUN_STARTED, run=run.key[:6], checkpoint=str(run.checkpoint), suite=run.suite, fence=run.lease.fence
+    )
+    return _reread(world, run)
+
+
+def _reread(world: _World, run: SmokeRun) -> Stored[SmokeRun] | Outcome:
+    """The run as it stands after our own write, while the lease is still ours."""
+    stored = load(world.store, SmokeRun, run.key)
+    if stored is None or stored.value.lease != run.lease or stored.value.outcome is not None:
+        return Ignored("superseded")
+    return stored
+
+
+def _probe(world: _World, port: ProviderPort, run: Stored[SmokeRun], target: str) -> Stored[SmokeRun] | Outcome:
+    """Does the endpoint answer at all? Asked until it once did; silent for a day, the wait ends."""
+    if run.value.probed:
+        return run
+    try:
+        port.probe(target)
+    except ProviderError as error:
+        return _wait(world, run, error, "the endpoint does not answer")
+    return Stored(replace(run.value, probed=True), run.snapshot)
+
+
+def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str) -> Outcome:
+    """Give the lease back and come again; after a day of silence, give up."""
+    now = world.clock.now()
+    code = type(error).__name__
+    if now - run.value.started_at >= SILENT_FOR:
+        return _finish(world, run, RunOutcome.INCONCLUSIVE, f"{what} for 24 hours ({code})", last=True)
+    if isinstance(error, Denied):
+        log.emit(log.Event.PROVIDER_DENIED, checkpoint=str(run.value.checkpoint))
+        delay = DENIED_WAIT
+    else:
+        asked = error.retry_after if isinstance(error, Throttled) else None
+        delay = backoff(run.value.waits, world.ids.fraction(), asked)
+    waiting = replace(
+        run.value,
+        lease=replace(run.value.lease, until=now),
+        waits=run.value.waits + 1,
+        reason=f"{what} ({code})",
+        not_before=now + delay,
+        next_look_at=now + delay,
+    )
+    if world.store.commit([run.write(waiting)], world.ids.fresh()) is Commit.CONFLICT:
+        return Ignored("superseded")
+    return Deferred(now + delay)
+
+
+def _cases(
+    world: _World, port: ProviderPort, run: Stored[SmokeRun], suite: Suite, target: str, grade: Grade
+) -> Outcome:
+    """Ask what is still open, store what is answered, and see whether that settles the run."""
+    done = _results(world, run.value)
+    todo = [(case, repeat) for repeat in range(suite.repeats) for case in suite.cases if (case.id, repeat) not in done]
+    allowance = calls_allowed(suite) - run.value.billed
+    asked = todo[: max(allowance, 0)]
+    this_round = _ask(world, port, run.value, suite, target, asked, grade)
+    run = Stored(replace(run.value, billed=run.value.billed + this_round.billed, probed=True), run.snapshot)
+    done = _results(world, run.value)
+    missing = len(suite.cases) * suite.repeats - len(done)
+    if missing == 0:
+        summary = summarise(tuple(done.values()))
+        passed = summary.passed == summary.total
+        run = Stored(replace(run.value, summary=summary), run.snapshot)
+        return _finish(world, run, RunOutcome.PASS if passed else RunOutcome.FAIL, "", last=True)
+    if run.value.billed >= calls_allowed(suite):
+        reason = f"{missing} cases were not answered in {run.value.billed} calls"
+        return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
+    if this_round.silences:
+        return _wait(world, run, _hardest(this_round.silences), f"{missing} cases are not answered")
+    return _continue(world, run)
+
+
+def _ask(
+    world: _World,
+    port: ProviderPort,
+    run: SmokeRun,
+    suite: Suite,
+    target: str,
+    asked: Sequence[tuple[Case, int]],
+    grade: Grade,
+) -> _Round:
+    prompts = [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in asked]
+    silences: list[NoAnswer] = []
+    billed = 0
+    answers = port.generate(target, prompts, suite.concurrency, world.limits.slice)
+    for together in answers:
+        results = []
+        for reply in together:
+            case, repeat = asked[reply.index]
+            if isinstance(reply, NoAnswer):
+                silences.append(reply)
+                # A refusal costs nothing, yet asking the same again for ever would be no better.
+                billed += reply.maybe_billed or reply.why is Silence.REFUSED
+                continue
+            billed += 1
+            outcome, reason = grade(case, reply)
+            results.append(_result(run, case, repeat, reply, outcome, reason))
+        _store_results(world, results)
+    return _Round(silences, billed)
+
+
+def _result(run: SmokeRun, case: Case, repeat: int, answer: Answer, outcome: CaseOutcome, reason: str) -> CaseResult:
+    return CaseResult(
+        run=run.key,
+        case=case.id,
+        repeat=repeat,
+        fence=run.lease.fence,
+        outcome=outcome,
+        reason=reason,
+        answer_sha256=answer.sha256,
+        latency_ms=answer.latency_ms,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+    )
+
+
+def _store_results(world: _World, results: Sequence[CaseResult]) -> None:
+    """Create each once. A batch in which one exists fails whole: drop the existing, send the rest."""
+    for start in range(0, len(results), _RESULTS_PER_BATCH):
+        batch = list(results[start : start + _RESULTS_PER_BATCH])
+        while batch and world.store.commit([create(result) for result in batch], world.ids.fresh()) is Commit.CONFLICT:
+            batch = [result for result in batch if world.store.get(key_of(result)) is None]
+
+
+def _results(world: _World, run: SmokeRun) -> Mapping[tuple[str, int], CaseResult]:
+    found = find_all(world.store, CaseResult, run=run.key)
+    return {(result.value.case, result.value.repeat): result.value for result in found}
+
+
+def _hardest(silences: Sequence[NoAnswer]) -> ProviderError:
+    """The reason to wait the longest for."""
+    if any(silence.why is Silence.DENIED for silence in silences):
+        return Denied()
+    throttled = [silence for silence in silences if silence.why is Silence.THROTTLED]
+    if throttled:
+        return Throttled(max((silence.retry_after or 0 for silence in throttled), default=0))
+    return NotFound() if all(silence.why is Silence.NOT_FOUND for silence in silences) else ProviderError()
+
+
+def _continue(world: _World, run: Stored[SmokeRun]) -> Outcome:
+    """The slice is spent: give the lease back in one commit, then publish, so nobody meets our own lease."""
+    now = world.clock.now()
+    rested = replace(run.value, lease=replace(run.value.lease, until=now), next_look_at=now)
+    if world.store.commit([run.write(rested)], world.ids.fresh()) is Commit.CONFLICT:
+        return Ignored("superseded")
+    due = SmokeTestDue(
+        checkpoint=rested.checkpoint, suite=rested.suite_digest, purpose=rested.purpose, occasion=rested.occasion
+    )
+    event_id = digest(Topic.SMOKE_TESTS, rested.key, str(rested.lease.fence))
+    world.bus.publish(Event(topic=Topic.SMOKE_TESTS, id=event_id, source="run_smoke_test", payload=due))
+    log.emit(log.Event.RUN_CONTINUED, run=rested.key[:6], checkpoint=str(rested.checkpoint))
+    return Deferred(now)
+
+
+def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: str, *, last: bool) -> Outcome:
+    """The verdict, and the checkpoint's own entry struck, in one batch under the fence we hold."""
+    now = world.clock.now()
+    held = run
+    while True:
+        final = replace(
+            run.value,
+            lease=replace(run.value.lease, until=now),
+            outcome=outcome,
+            reason=reason,
+            finished_at=now,
+            next_look_at=None,
+        )
+        checkpoint = load_keyed(world.store, Checkpoint, final.checkpoint)
+        assert checkpoint is not None
+        struck = _struck(checkpoint.value, final, now) if last else _again(checkpoint.value, final, now, world)
+        writes = [held.write(final), checkpoint.write(struck)]
+        if world.store.commit(writes, world.ids.fresh()) is Commit.COMMITTED:
+            break
+        # The checkpoint may have changed, which is no matter; or the run has another holder, and then it is theirs.
+        reread = _reread(world, run.value)
+        if not isinstance(reread, Stored):
+            return reread
+        held = reread
+    facts = {"run": final.key[:6], "checkpoint": str(final.checkpoint), "suite": final.suite, "attempt": final.attempt}
+    if outcome is not RunOutcome.INCONCLUSIVE:
+        assert final.summary is not None
+        log.emit(
+            log.Event.RUN_FINISHED, **facts, outcome=outcome, passed=final.summary.passed, total=final.summary.total
+        )
+    else:
+        log.emit(log.Event.RUN_GIVEN_UP if last else log.Event.RUN_INCONCLUSIVE, **facts, reason=reason)
+    _wake(world, struck)
+    return Recorded()
+
+
+def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
+    open_suites = tuple(suite for suite in checkpoint.open_suites if suite != run.suite_digest)
+    return replace(
+        checkpoint,
+        open_suites=open_suites,
+        tested=tuple(sorted({*checkpoint.tested, run.suite_digest})),
+        next_look_at=now + LOST_MESSAGE if open_suites or checkpoint.open_aliases else None,
+    )
+
+
+def _again(checkpoint: Checkpoint, run: SmokeRun, now: datetime, world: _World) -> Checkpoint:
+    """The next attempt is the sweep's to start, by the checkpoint's timer."""
+    return replace(checkpoint, next_look_at=now + backoff(4 + run.attempt, world.ids.fraction()))
+
+
+def _wake(world: _World, checkpoint: Checkpoint) -> None:
+    if checkpoint.open_suites:
+        return
+    for alias in checkpoint.open_aliases:
+        due = PromotionDue(alias=alias, job=checkpoint.job, reason="tested")
+        event_id = digest(Topic.PROMOTIONS, str(alias), str(checkpoint.key), *checkpoint.tested)
+        world.bus.publish(Event(topic=Topic.PROMOTIONS, id=event_id, source="run_smoke_test", payload=due))
+
+
+def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint]) -> Outcome:
+    """Twice not listed, and the target says 404: it is gone. Anything else leaves it as it is."""
+    checkpoint = stored.value
+    if checkpoint.unlisted_since is None or checkpoint.state is CheckpointState.GONE or checkpoint.target is None:
+        return Ignored("listed")
+    try:
+        port.probe(checkpoint.target)
+    except NotFound:
+        gone = replace(checkpoint, state=CheckpointState.GONE, open_suites=(), next_look_at=None)
+        if gone.open_aliases:
+            gone = replace(gone, next_look_at=world.clock.now() + LOST_MESSAGE)
+        if world.store.commit([stored.write(gone)], world.ids.fresh()) is Commit.CONFLICT:
+            return Deferred(world.clock.now() + LOST_MESSAGE)
+        log.emit(log.Event.CHECKPOINT_VANISHED, checkpoint=str(gone.key))
+        _wake(world, gone)
+        return Recorded()
+    except ProviderError:
+        return Deferred(world.clock.now() + LOST_MESSAGE)
+    answering = replace(checkpoint, next_look_at=None)
+    world.store.commit([stored.write(answering)], world.ids.fresh())
+    return Ignored("answers")

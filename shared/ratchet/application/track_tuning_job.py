@@ -1,0 +1,229 @@
+"""Look at one tuning job, and say of each of its checkpoints what is new.
+
+The hint only names the job. What is published is read from the difference between the provider's listing and our
+checkpoint documents, so a lost message is sent again by the next look.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ratchet import log
+from ratchet.application.state import Stored, find_all, load_keyed
+from ratchet.domain.events import CheckpointSeen, Event, PromotionDue, Topic, TuningJobHint
+from ratchet.domain.keys import CheckpointKey, JobKey, digest
+from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
+from ratchet.domain.records import Checkpoint, Job, JobState
+from ratchet.ports import (
+    Bus,
+    CheckpointView,
+    Clock,
+    Commit,
+    Denied,
+    Ids,
+    JobView,
+    NotFound,
+    PermanentError,
+    ProviderError,
+    Providers,
+    Store,
+    Throttled,
+)
+
+POLL = timedelta(minutes=5)
+RECHECK = timedelta(minutes=20)
+RECHECKS = 3
+DENIED_WAIT = timedelta(minutes=10)
+GONE_AFTER = timedelta(minutes=10)
+GIVE_UP = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What should be: the job's document, and one event per checkpoint that is new or differs."""
+
+    job: Job
+    seen: tuple[CheckpointSeen, ...]
+    overdue: bool
+
+
+def track_tuning_job(
+    hint: TuningJobHint, *, store: Store, bus: Bus, providers: Providers, clock: Clock, ids: Ids, rules_digest: str
+) -> Outcome:
+    """Raises: PermanentError: the job is not ours, or the provider has not known it for an hour; RetryableError."""
+    try:
+        port = providers.of(hint.job)
+    except PermanentError:
+        log.emit(log.Event.JOB_FOREIGN, job=str(hint.job))
+        return Ignored("not_ours")
+    stored = load_keyed(store, Job, hint.job)
+    now = clock.now()
+    try:
+        view = port.get_job(hint.job)
+        listing = port.list_checkpoints(hint.job)
+    except NotFound:
+        return _unknown(hint.job, stored, store, ids, now, rules_digest)
+    except ProviderError as error:
+        return _failed(hint.job, stored, store, ids, now, error)
+    known = {found.value.key.id: found.value for found in find_all(store, Checkpoint, job=str(hint.job))}
+    plan = plan_tracking(stored.value if stored else None, view, listing, known, rules_digest, now)
+    if stored is None or plan.job != stored.value:
+        write = (stored or Stored(plan.job, None)).write(plan.job)
+        if store.commit([write], ids.fresh()) is Commit.CONFLICT:
+            # Another look was quicker. Its view may be older than ours, so ours is taken again, by the timer or now.
+            return track_tuning_job(
+                hint, store=store, bus=bus, providers=providers, clock=clock, ids=ids, rules_digest=rules_digest
+            )
+    if plan.overdue:
+        log.emit(log.Event.JOB_OVERDUE, job=str(hint.job))
+    for seen in plan.seen:
+        bus.publish(_event(Topic.CHECKPOINTS, seen, str(seen.checkpoint), _content(seen)))
+    if view.state.terminal:
+        for alias in sorted({alias for checkpoint in known.values() for alias in checkpoint.open_aliases}):
+            due = PromotionDue(alias=alias, job=hint.job, reason="job ended")
+            bus.publish(_event(Topic.PROMOTIONS, due, str(alias), str(hint.job), view.state))
+    if stored is None or stored.value.state is not view.state:
+        log.emit(log.Event.JOB_CHANGED, job=str(hint.job), state=view.state, checkpoints=len(listing))
+        return Recorded()
+    return Recorded() if plan.seen else Ignored("unchanged")
+
+
+def plan_tracking(
+    job: Job | None,
+    view: JobView,
+    listing: Sequence[CheckpointView],
+    known: Mapping[str, Checkpoint],
+    rules_digest: str,
+    now: datetime,
+) -> Plan:
+    """Pure: the provider's view against what is recorded."""
+    before = job or Job(key=view.key, state=JobState.UNKNOWN, first_seen_at=now)
+    listed = {checkpoint.id for checkpoint in listing}
+    expected = {*before.checkpoint_ids, *known}
+    missing = {name: before.missing.get(name, now) for name in sorted(expected - listed)}
+    seen = [_seen(view, checkpoint, now) for checkpoint in listing]
+    news = [event for event in seen if _differs(event, known.get(event.checkpoint.id), rules_digest)]
+    news += [
+        replace(_recorded(view, known[name], now), listed=False)
+        for name, since in missing.items()
+        if name in known and known[name].unlisted_since is None and now - since >= GONE_AFTER
+    ]
+    complete = all(event.target is not None and event.step is not None for event in seen)
+    ended_at = view.ended_at or before.ended_at or (now if view.state.terminal else None)
+    resting = view.state.terminal and complete and not news and not any(_pending(known.get(name)) for name in missing)
+    overdue = view.state.terminal and not resting and ended_at is not None and now - ended_at >= GIVE_UP
+    # A terminal job that is looked at again long after (an edited policy) gets its full time once more.
+    overdue = overdue and before.selected_under == rules_digest
+    return Plan(
+        Job(
+            key=view.key,
+            state=view.state,
+            first_seen_at=before.first_seen_at,
+            base_model=view.base_model,
+            labels=view.labels,
+            created_at=view.created_at or before.created_at,
+            ended_at=ended_at,
+            model=view.model or before.model,
+            checkpoint_ids=tuple(sorted(expected | listed)),
+            missing=missing,
+            selected_under=rules_digest,
+            next_look_at=None if resting or overdue else now + POLL,
+        ),
+        tuple(news),
+        overdue,
+    )
+
+
+def _pending(checkpoint: Checkpoint | None) -> bool:
+    """A checkpoint that is not listed, and of which it is not yet said that it is gone."""
+    return checkpoint is not None and checkpoint.unlisted_since is None
+
+
+def _seen(view: JobView, checkpoint: CheckpointView, now: datetime) -> CheckpointSeen:
+    return CheckpointSeen(
+        checkpoint=CheckpointKey(view.key, checkpoint.id),
+        step=checkpoint.step,
+        epoch=checkpoint.epoch,
+        target=checkpoint.target,
+        metrics=checkpoint.metrics,
+        model=view.model,
+        base_model=view.base_model,
+        labels=view.labels,
+        job_state=view.state,
+        job_created_at=view.created_at,
+        seen_at=now,
+    )
+
+
+def _recorded(view: JobView, checkpoint: Checkpoint, now: datetime) -> CheckpointSeen:
+    listing = CheckpointView(
+        id=checkpoint.key.id,
+        step=checkpoint.step,
+        epoch=checkpoint.epoch,
+        target=checkpoint.target,
+        metrics=checkpoint.metrics,
+    )
+    return _seen(view, listing, now)
+
+
+def _differs(seen: CheckpointSeen, known: Checkpoint | None, rules_digest: str) -> bool:
+    if known is None or known.selected_under != rules_digest or known.unlisted_since is not None:
+        return True
+    conflicts = {(conflict.field, conflict.later) for conflict in known.conflicts}
+    for name in ("step", "epoch", "target", "model"):
+        value = getattr(seen, name)
+        if value is not None and value != getattr(known, name) and (name, str(value)) not in conflicts:
+            return True
+    return any(
+        known.metrics.get(name) != measure and (f"metrics.{name}", str(measure.value)) not in conflicts
+        for name, measure in seen.metrics.items()
+    )
+
+
+def _content(seen: CheckpointSeen) -> str:
+    return digest(str(seen.step), str(seen.target), str(seen.model), str(sorted(seen.metrics)), str(seen.listed))
+
+
+def _event(topic: Topic, payload: CheckpointSeen | PromotionDue, *identity: str) -> Event:
+    return Event(topic=topic, id=digest(topic, *identity), source="track_tuning_job", payload=payload)
+
+
+def _unknown(
+    key: JobKey, stored: Stored[Job] | None, store: Store, ids: Ids, now: datetime, rules_digest: str
+) -> Outcome:
+    """The provider does not know the job (yet): look three times over an hour, then it is dead."""
+    before = stored or Stored(Job(key=key, state=JobState.UNKNOWN, first_seen_at=now), None)
+    if stored is not None and stored.value.rechecks >= RECHECKS:
+        raise PermanentError("job_unknown")
+    rechecks = before.value.rechecks + 1
+    dead = rechecks >= RECHECKS
+    job = replace(
+        before.value,
+        rechecks=rechecks,
+        selected_under=rules_digest,
+        next_look_at=None if dead else now + RECHECK,
+    )
+    if store.commit([before.write(job)], ids.fresh()) is Commit.CONFLICT:
+        return Ignored("raced")
+    if dead:
+        raise PermanentError("job_unknown")
+    return Deferred(now + RECHECK)
+
+
+def _failed(
+    key: JobKey, stored: Stored[Job] | None, store: Store, ids: Ids, now: datetime, error: ProviderError
+) -> Outcome:
+    """The provider did not answer: remember the job if it is new, and come back."""
+    denied = isinstance(error, Denied)
+    log.emit(
+        log.Event.PROVIDER_DENIED if denied else log.Event.PROVIDER_FAILED, job=str(key), code=type(error).__name__
+    )
+    delay = DENIED_WAIT if denied else timedelta(minutes=1)
+    if isinstance(error, Throttled) and error.retry_after is not None:
+        delay = max(delay, timedelta(seconds=error.retry_after))
+    until = now + delay
+    before = stored or Stored(Job(key=key, state=JobState.UNKNOWN, first_seen_at=now), None)
+    # A known job keeps the timer that the sweep has already moved forward, unless the provider asked for longer.
+    if stored is None or stored.value.next_look_at is None or stored.value.next_look_at < until:
+        store.commit([before.write(replace(before.value, next_look_at=until))], ids.fresh())
+    return Deferred(until)

@@ -1,0 +1,377 @@
+"""The whole application on one thread: the real store in memory, a list for a bus, a provider that is a table.
+
+Handlers run when `settle` delivers; time moves when the test says so.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from ratchet.adapters.sqlite import SqliteStore
+from ratchet.application.carry_out import Hands
+from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.obey_command import obey_command
+from ratchet.application.reconcile import reconcile
+from ratchet.application.record_checkpoint import record_checkpoint
+from ratchet.application.run_smoke_test import run_smoke_test
+from ratchet.application.state import find_all, load_alias, load_keyed
+from ratchet.application.track_tuning_job import track_tuning_job
+from ratchet.domain.codec import decode, encode
+from ratchet.domain.decide import Decision
+from ratchet.domain.events import CheckpointSeen, Command, Event, PromotionDue, SmokeTestDue, TuningJobHint, Verb
+from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.limits import Limits
+from ratchet.domain.outcomes import Outcome
+from ratchet.domain.policy import (
+    Apply,
+    BaselineUse,
+    Case,
+    Comparison,
+    Criterion,
+    Gate,
+    Mode,
+    Policy,
+    Rules,
+    Selector,
+    Suite,
+    SuiteEvidence,
+    Until,
+    WhenMissing,
+)
+from ratchet.domain.records import Alias, CaseOutcome, Checkpoint, HistoryRow, JobState, Measure
+from ratchet.ports import (
+    Answer,
+    CheckpointView,
+    Finish,
+    JobView,
+    NoAnswer,
+    NotFound,
+    PermanentError,
+    Prompt,
+    ProviderError,
+    ProviderPort,
+    Query,
+    Refused,
+    Silence,
+)
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ALIAS = AliasKey("support-router", "prod")
+LABELS = {"ratchet-line": "support-router"}
+CASES = 20
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+    def real(self, seconds: float) -> timedelta:
+        return timedelta(seconds=seconds)
+
+    def wait(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class CountingIds:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"op-{self.count}"
+
+    def fraction(self) -> float:
+        return 0.5
+
+
+@dataclass
+class TableProvider:
+    """A provider as a table: jobs, checkpoints, how well each target answers, and each model's default."""
+
+    jobs: dict[JobKey, JobView] = field(default_factory=dict)
+    checkpoints: dict[JobKey, list[CheckpointView]] = field(default_factory=dict)
+    quality: dict[str, float] = field(default_factory=dict)
+    defaults: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    throttled: set[str] = field(default_factory=set)
+    writes: list[tuple[str, str]] = field(default_factory=list)
+    calls: int = 0
+    on_write: Callable[[], None] = lambda: None
+
+    def get_job(self, job: JobKey) -> JobView:
+        if job not in self.jobs:
+            raise NotFound
+        return self.jobs[job]
+
+    def list_jobs(self, created_since: datetime) -> Sequence[JobView]:
+        return [view for view in self.jobs.values() if view.created_at and view.created_at >= created_since]
+
+    def list_checkpoints(self, job: JobKey) -> Sequence[CheckpointView]:
+        return self.checkpoints.get(job, [])
+
+    def probe(self, target: str) -> None:
+        if target in self.silent or target not in self.quality:
+            raise NotFound
+
+    def generate(
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+        for index, prompt in enumerate(prompts):
+            self.calls += 1
+            if target in self.throttled:
+                yield [NoAnswer(index, Silence.THROTTLED, retry_after=30)]
+                continue
+            right = int(prompt.text) < round(self.quality[target] * CASES)
+            text = "right" if right else "wrong"
+            yield [Answer(index, text, Finish.STOP, digest(text), 100, 5, 1)]
+
+    def get_default(self, model: str) -> str | None:
+        return self.defaults.get(model)
+
+    def set_default(self, model: str, checkpoint_id: str) -> None:
+        known = [c.id for job in self.jobs.values() if job.model == model for c in self.checkpoints[job.key]]
+        if checkpoint_id not in known:
+            raise Refused
+        self.writes.append((model, checkpoint_id))
+        self.defaults[model] = checkpoint_id
+        self.on_write()
+
+    def shutdown_date(self, base_model: str) -> datetime | None:
+        return None
+
+    def of(self, job: JobKey) -> ProviderPort:
+        if job.account != "42":
+            raise PermanentError("not_ours")
+        return self
+
+    def all(self) -> Sequence[tuple[JobKey, ProviderPort]]:
+        return [(JobKey(Provider.VERTEX, "42", "us-central1", "-"), self)]
+
+
+class ListBus:
+    def __init__(self) -> None:
+        self.waiting: list[Event] = []
+        self.published: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        self.waiting.append(event)
+        self.published.append(event)
+
+
+def suite(name: str = "core") -> Suite:
+    cases = tuple(Case(id=f"case-{n}", prompt=str(n), asserts=()) for n in range(CASES))
+    return Suite(
+        name=name,
+        cases=cases,
+        repeats=1,
+        concurrency=4,
+        max_tokens=16,
+        temperature=0,
+        digest=digest("suite", name),
+        text="{}",
+    )
+
+
+def policy(**changes: object) -> Policy:
+    core = suite()
+    made = Policy(
+        name="support-router-prod",
+        alias=ALIAS,
+        mode=Mode.ENFORCE,
+        select=Selector(
+            providers=frozenset({Provider.VERTEX, Provider.OPENAI}), labels=LABELS, base_models=frozenset()
+        ),
+        until=Until.JOB_TERMINAL,
+        max_wait=timedelta(hours=24),
+        evidence=(SuiteEvidence(suite="core", suite_digest=core.digest, min_cases=10, max_age=None),),
+        baseline=BaselineUse.CURRENT,
+        when_missing=WhenMissing.ALLOW,
+        gates=(
+            Gate(id="quality", metric="suites.core.pass_rate", passes=(Comparison(">=", ">= 0.9", 0.9),)),
+            Gate(id="no-drop", metric="suites.core.pass_rate", passes=(Comparison(">=", ">= baseline - 0.01", None, -0.01),)),
+        ),
+        choose=(Criterion(metric="suites.core.pass_rate", higher_is_better=True, tie=0.01),),
+        apply=(Apply.VERTEX_DEFAULT,),
+        digest="",
+        text="{}",
+    )
+    made = replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, digest=digest("policy", str(replace(made, digest=""))))
+
+
+def rules(*policies: Policy) -> Rules:
+    chosen = policies or (policy(),)
+    return Rules(policies=chosen, suites={"core": suite()}, digest=digest(*(p.digest for p in chosen)))
+
+
+def grade(case: Case, answer: Answer) -> tuple[CaseOutcome, str]:
+    return (CaseOutcome.PASS, "") if answer.text == "right" else (CaseOutcome.FAIL, "equals")
+
+
+class World:
+    def __init__(self, in_force: Rules | None = None) -> None:
+        self.store = SqliteStore(":memory:")
+        self.bus = ListBus()
+        self.provider = TableProvider()
+        self.clock = ManualClock()
+        self.ids = CountingIds()
+        self.rules = in_force or rules()
+        self.since = START - timedelta(hours=1)
+        self.limits = Limits()
+        self.release = 1
+
+    # What is given ---------------------------------------------------------------------------------------------------
+
+    def job(
+        self,
+        name: str,
+        qualities: Mapping[int, float],
+        *,
+        state: JobState = JobState.SUCCEEDED,
+        created_at: datetime = START,
+        metrics: Mapping[int, Mapping[str, float]] | None = None,
+    ) -> JobKey:
+        """A Vertex job whose checkpoints, by step, answer with these pass rates."""
+        key = JobKey(Provider.VERTEX, "42", "us-central1", name)
+        model = f"projects/42/locations/us-central1/models/{name}@1"
+        self.provider.jobs[key] = JobView(
+            key=key,
+            base_model="gemini-2.5-flash",
+            state=state,
+            labels=LABELS,
+            created_at=created_at,
+            ended_at=self.clock.now() if state.terminal else None,
+            model=model if state.terminal else None,
+        )
+        self.provider.checkpoints[key] = []
+        for number, (step, quality) in enumerate(qualities.items(), 1):
+            target = f"projects/42/locations/us-central1/endpoints/{name}{number}"
+            measures = {k: Measure(v, "checkpoint") for k, v in ((metrics or {}).get(step) or {}).items()}
+            self.provider.checkpoints[key].append(
+                CheckpointView(id=str(number), step=step, epoch=number, target=target, metrics=measures)
+            )
+            self.provider.quality[target] = quality
+        if state.terminal:
+            self.provider.defaults[model] = str(len(qualities))
+        return key
+
+    # What is done ----------------------------------------------------------------------------------------------------
+
+    def hint(self, job: JobKey) -> None:
+        self.deliver_payload(TuningJobHint(job=job, reason="test"))
+        self.settle()
+
+    def settle(self) -> None:
+        """Deliver until nothing waits."""
+        for _ in range(2000):
+            if not self.bus.waiting:
+                return
+            self.deliver(self.bus.waiting.pop(0))
+        raise AssertionError("never settles")
+
+    def sweep(self, minutes: int = 0) -> None:
+        """Let time pass, one sweep a minute, delivering what each brings."""
+        for _ in range(minutes or 1):
+            if minutes:
+                self.clock.time += timedelta(minutes=1)
+            reconcile(
+                store=self.store,
+                bus=self.bus,
+                providers=self.provider,
+                clock=self.clock,
+                ids=self.ids,
+                rules_digest=self.rules.digest,
+                since=self.since,
+                limits=self.limits,
+            )
+            self.settle()
+
+    def command(self, verb: Verb, reason: str = "because", **more: object) -> str:
+        alias = more.pop("alias", ALIAS)
+        made = Command(
+            id=self.ids.fresh(),
+            verb=verb,
+            alias=alias,  # type: ignore[arg-type]
+            reason=reason,
+            actor="local:ana",
+            actor_verified=False,
+            issued_at=self.clock.now(),
+            expires_at=self.clock.now() + timedelta(minutes=10),
+            **more,  # type: ignore[arg-type]
+        )
+        self.deliver_payload(made)
+        self.settle()
+        return made.id
+
+    def deliver(self, event: Event) -> Outcome | None:
+        kind = type(event.payload)
+        payload = decode(kind, json.loads(json.dumps(encode(event.payload))))  # as it comes over the wire
+        return self.deliver_payload(payload)
+
+    def deliver_payload(self, payload: object) -> Outcome | None:
+        common = {"store": self.store, "bus": self.bus, "clock": self.clock, "ids": self.ids}
+        hands = Hands(
+            owner=self.ids.fresh(),
+            store=self.store,
+            bus=self.bus,
+            providers=self.provider,
+            clock=self.clock,
+            ids=self.ids,
+            limits=self.limits,
+        )
+        match payload:
+            case TuningJobHint():
+                return track_tuning_job(payload, providers=self.provider, rules_digest=self.rules.digest, **common)  # type: ignore[arg-type]
+            case CheckpointSeen():
+                return record_checkpoint(payload, rules=self.rules, since=self.since, **common)  # type: ignore[arg-type]
+            case SmokeTestDue():
+                return run_smoke_test(
+                    payload,
+                    providers=self.provider,
+                    rules=self.rules,
+                    limits=self.limits,
+                    grade=grade,
+                    **common,  # type: ignore[arg-type]
+                )
+            case PromotionDue():
+                return enforce_promotion(payload, hands, rules=self.rules, release=self.release)
+            case Command():
+                return obey_command(payload, hands, rules=self.rules)
+            case _:
+                return None
+
+    # What is seen ----------------------------------------------------------------------------------------------------
+
+    def alias(self, key: AliasKey = ALIAS) -> Alias:
+        return load_alias(self.store, key).value
+
+    def serving(self) -> int | None:
+        current = self.alias().current
+        return current.step if current else None
+
+    def checkpoint(self, job: JobKey, number: int) -> Checkpoint:
+        stored = load_keyed(self.store, Checkpoint, CheckpointKey(job, str(number)))
+        assert stored is not None
+        return stored.value
+
+    def history(self, key: AliasKey = ALIAS) -> list[HistoryRow]:
+        query = Query("history", equals={"alias": str(key)}, order="n", limit=200)
+        return [decode(HistoryRow, dict(snapshot.data)) for snapshot in self.store.query(query)]
+
+    def decisions(self) -> list[Decision]:
+        query = Query("decisions", order="id", limit=200)
+        found = [decode(Decision, dict(snapshot.data)) for snapshot in self.store.query(query)]
+        return sorted(found, key=lambda decision: (decision.at, decision.generation, decision.outcome == "promoted"))
+
+    def outcomes(self) -> list[str]:
+        return [row.kind for row in self.history()]
+
+
+__all__ = ["ALIAS", "NoAnswer", "ProviderError", "World", "find_all", "policy", "rules"]

@@ -1,0 +1,424 @@
+"""An event goes in, the right checkpoint serves: the application on one thread, faults by hand."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from ratchet.domain.alias import fold, verify
+from ratchet.domain.decide import Outcome
+from ratchet.domain.events import Command, PromotionDue, Verb
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
+from ratchet.domain.outcomes import Deferred, Ignored
+from ratchet.domain.policy import Mode
+from ratchet.domain.records import CheckpointState, JobState, Measure
+from ratchet.ports import RetryableError
+from support.world import ALIAS, START, World, policy, rules
+
+
+def test_the_best_that_passes_serves_and_not_the_last() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.80, 200: 0.95, 300: 0.95, 400: 0.70})
+    world.hint(job)
+    assert world.serving() == 200  # tied with 300, and earlier
+    assert world.provider.defaults == {"projects/42/locations/us-central1/models/8812@1": "2"}
+    assert world.provider.writes == [("projects/42/locations/us-central1/models/8812@1", "2")]
+    assert world.alias().serial == 1
+    assert world.alias().intent is None
+
+
+def test_history_is_gapless_and_folds_to_the_alias() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    world.hint(world.job("8813", {100: 1.0}))
+    world.command(Verb.HOLD)
+    world.command(Verb.RELEASE)
+    rows = world.history()
+    assert verify(rows) is None
+    assert fold(rows) == replace(world.alias(), next_look_at=None)
+    forged = [replace(row, reason="nothing to see") if row.n == 2 else row for row in rows]
+    assert verify(forged) == "row 2 was changed"
+    assert verify([row for row in rows if row.n != 3]) == "row 3 is missing"
+
+
+def test_nothing_is_decided_while_the_job_still_trains() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95}, state=JobState.RUNNING)
+    world.hint(job)
+    assert world.serving() is None
+    assert [d.outcome for d in world.decisions()] == [Outcome.WAITING]
+    world.job("8812", {100: 0.95, 200: 1.0})
+    world.sweep(6)
+    assert world.serving() == 200
+
+
+def test_a_redelivered_message_changes_nothing() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95, 200: 0.92}))
+    alias, decisions, calls = world.alias(), world.decisions(), world.provider.calls
+    for event in list(world.bus.published):
+        world.deliver(event)
+        world.settle()
+    assert replace(world.alias(), next_look_at=None) == replace(alias, next_look_at=None)
+    assert world.decisions() == decisions
+    assert world.provider.calls == calls
+    assert len(world.provider.writes) == 1
+
+
+def test_every_lost_message_is_made_up_for_by_the_sweep() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.80})
+    world.sweep()  # discovery is the only thing that ever tells
+    for _ in range(40):
+        world.bus.waiting.clear()
+        world.clock.time += timedelta(minutes=15)
+        world.sweep()
+        if world.serving():
+            break
+    assert world.serving() == 100
+    assert world.provider.defaults[f"projects/42/locations/us-central1/models/{job.id}@1"] == "1"
+
+
+def test_a_worse_job_is_refused_with_the_number_and_the_limit() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    world.hint(world.job("8813", {100: 0.70}))
+    assert world.alias().serial == 1
+    refused = world.decisions()[-1]
+    assert refused.outcome is Outcome.REJECTED
+    assert "quality 0.700 (14/20) is not >= 0.9" in refused.reason
+
+
+def test_a_job_no_better_than_the_current_keeps_it_and_a_better_one_moves_it_by_one() -> None:
+    world = World()
+    world.hint(world.job("8812", {300: 0.95}))
+    world.hint(world.job("8813", {100: 0.95}))
+    assert world.decisions()[-1].outcome is Outcome.KEPT_CURRENT
+    world.hint(world.job("8814", {100: 1.0}))
+    assert (world.alias().serial, world.serving()) == (2, 100)
+    assert [pointer.checkpoint.job.id for pointer in world.alias().last_good] == ["8812"]
+
+
+def test_dry_run_says_what_it_would_do_and_writes_nothing() -> None:
+    world = World(rules(policy(mode=Mode.DRY_RUN)))
+    world.hint(world.job("8812", {100: 0.95}))
+    assert [d.outcome for d in world.decisions()] == [Outcome.WOULD_PROMOTE]
+    assert world.serving() is None
+    assert world.provider.writes == []
+
+
+def test_a_job_older_than_since_is_recorded_and_never_tested() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95}, created_at=START - timedelta(days=2))
+    world.hint(job)
+    assert world.checkpoint(job, 1).state is CheckpointState.READY
+    assert world.provider.calls == 0
+    assert world.decisions() == []
+
+
+def test_an_edited_policy_reaches_what_is_already_known() -> None:
+    world = World(rules(policy(mode=Mode.DRY_RUN)))
+    world.hint(world.job("8812", {100: 0.95}))
+    calls = world.provider.calls
+    world.rules = rules(policy())
+    world.sweep(12)
+    assert world.serving() == 100
+    assert world.provider.calls == calls  # the suite is the same: its evidence still stands
+
+
+def test_a_silent_endpoint_is_waited_for_and_ends_inconclusive_after_a_day() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.95})
+    target = world.provider.checkpoints[job][1].target
+    assert target is not None
+    world.provider.silent.add(target)
+    world.hint(job)
+    assert world.serving() is None
+    world.sweep(60)
+    assert world.serving() is None
+    for _ in range(60):
+        world.clock.time += timedelta(minutes=30)
+        world.sweep(1)
+    assert world.serving() == 100
+    assert world.checkpoint(job, 2).open_suites == ()
+
+
+def test_throttling_is_never_a_failed_case() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95})
+    target = world.provider.checkpoints[job][0].target
+    assert target is not None
+    world.provider.throttled.add(target)
+    world.hint(job)
+    assert world.decisions() == []
+    world.provider.throttled.clear()
+    world.sweep(3)
+    assert world.serving() == 100
+
+
+def test_a_crash_between_the_provider_write_and_our_commit_is_finished_by_the_sweep() -> None:
+    world = World()
+
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    world.provider.on_write = die
+    with pytest.raises(Killed):
+        world.hint(world.job("8812", {100: 0.95, 200: 0.70}))
+    world.provider.on_write = lambda: None
+    assert world.alias().intent is not None
+    assert world.serving() is None
+    world.bus.waiting.clear()
+    world.sweep(4)
+    assert world.serving() == 100
+    assert len(world.provider.writes) == 1
+
+
+def test_while_a_lease_is_live_nobody_else_carries_the_intent_on() -> None:
+    world = World()
+
+    class Frozen(BaseException):
+        pass
+
+    def freeze() -> None:
+        raise Frozen
+
+    world.provider.on_write = freeze
+    with pytest.raises(Frozen):
+        world.hint(world.job("8812", {100: 0.95, 200: 0.70}))
+    world.provider.on_write = lambda: None
+    outcome = world.deliver_payload(PromotionDue(alias=ALIAS, job=None, reason="test"))
+    assert isinstance(outcome, Deferred)
+    assert world.alias().intent is not None
+
+
+def test_a_target_that_is_gone_aborts_and_restores_what_stood_before() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.70})
+    world.provider.on_write = lambda: None
+
+    def refuse(model: str, checkpoint_id: str) -> None:
+        from ratchet.ports import NotFound
+
+        raise NotFound
+
+    world.provider.set_default = refuse  # type: ignore[method-assign]
+    world.hint(job)
+    alias = world.alias()
+    assert alias.intent is not None
+    assert alias.intent.not_before is not None
+    world.sweep(8)
+    assert world.alias().intent is None
+    assert world.serving() is None
+    assert "aborted" in world.outcomes()
+
+
+def test_a_hold_stops_a_promotion_and_its_release_lets_it_happen() -> None:
+    world = World()
+    world.command(Verb.HOLD, reason="freeze")
+    world.hint(world.job("8812", {100: 0.95}))
+    assert world.serving() is None
+    waiting = world.decisions()[-1]
+    assert (waiting.outcome, waiting.waiting_for) == (Outcome.WAITING, "hold")
+    world.command(Verb.RELEASE)
+    world.sweep(1)
+    assert world.serving() == 100
+
+
+def test_the_hold_of_all_holds_every_alias() -> None:
+    world = World()
+    world.command(Verb.HOLD, alias=ALL_ALIASES)
+    world.hint(world.job("8812", {100: 0.95}))
+    assert world.serving() is None
+    world.command(Verb.RELEASE, alias=ALL_ALIASES)
+    for _ in range(3):
+        world.sweep(10)
+    assert world.serving() == 100
+
+
+def test_a_roll_back_returns_to_the_last_good_quarantines_and_holds() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    world.hint(world.job("8813", {200: 1.0}))
+    world.command(Verb.ROLL_BACK, reason="wrong answers")
+    alias = world.alias()
+    assert (alias.serial, world.serving()) == (3, 100)
+    assert [key.job.id for key in alias.quarantine] == ["8813"]
+    assert alias.hold is not None
+    assert alias.last_good == ()
+    assert world.decisions()[-1].outcome is Outcome.ROLLED_BACK
+
+
+def test_a_roll_back_skips_a_last_good_that_does_not_answer() -> None:
+    world = World()
+    first = world.job("8812", {100: 0.92})
+    world.hint(first)
+    second = world.job("8813", {200: 0.95})
+    world.hint(second)
+    world.hint(world.job("8814", {300: 1.0}))
+    target = world.provider.checkpoints[second][0].target
+    assert target is not None
+    world.provider.silent.add(target)
+    world.command(Verb.ROLL_BACK, reason="wrong answers")
+    assert world.serving() == 100
+    assert "step 200 does not answer" in world.decisions()[-1].reason
+
+
+def test_a_roll_back_with_nothing_before_is_refused_and_says_so() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    world.command(Verb.ROLL_BACK)
+    assert world.serving() == 100
+    assert world.decisions()[-1].reason == "refused: nothing served before"
+
+
+def test_a_redelivered_hold_after_a_release_does_nothing() -> None:
+    world = World()
+    hold = Command(
+        id="c-1",
+        verb=Verb.HOLD,
+        alias=ALIAS,
+        reason="freeze",
+        actor="local:ana",
+        actor_verified=False,
+        issued_at=START,
+        expires_at=START + timedelta(minutes=10),
+    )
+    world.deliver_payload(hold)
+    world.command(Verb.RELEASE)
+    assert world.deliver_payload(hold) == Ignored("known")
+    assert world.alias().hold is None
+
+
+def test_an_expired_command_is_refused() -> None:
+    world = World()
+    world.clock.time += timedelta(hours=1)
+    old = Command(
+        id="c-1",
+        verb=Verb.HOLD,
+        alias=ALIAS,
+        reason="freeze",
+        actor="local:ana",
+        actor_verified=False,
+        issued_at=START,
+        expires_at=START + timedelta(minutes=10),
+    )
+    assert world.deliver_payload(old) == Ignored("refused")
+    assert world.alias().hold is None
+
+
+def test_promote_is_refused_for_what_fails_a_gate_unless_it_is_forced() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.70})
+    world.hint(job)
+    world.command(Verb.PROMOTE, checkpoint=CheckpointKey(job, "2"))
+    assert world.serving() == 100
+    assert "quality 0.700 (14/20) is not >= 0.9" in world.decisions()[-1].reason
+    world.command(Verb.PROMOTE, checkpoint=CheckpointKey(job, "2"), force=True)
+    assert world.serving() == 200
+
+
+def test_a_default_changed_behind_our_back_is_recorded_once_and_left_alone() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.70})
+    world.hint(job)
+    model = f"projects/42/locations/us-central1/models/{job.id}@1"
+    world.provider.defaults[model] = "2"
+    world.sweep(10)
+    assert world.alias().drift == "2"
+    assert world.outcomes().count("drifted") == 1
+    assert world.provider.defaults[model] == "2"
+    world.sweep(20)
+    assert world.outcomes().count("drifted") == 1
+
+
+def test_a_vanished_checkpoint_is_gone_after_two_listings_and_a_404() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.80}, state=JobState.RUNNING)
+    world.hint(job)
+    lost = world.provider.checkpoints[job].pop()
+    world.sweep(7)
+    assert world.checkpoint(job, 2).state is CheckpointState.READY
+    assert lost.target is not None
+    world.provider.silent.add(lost.target)
+    world.sweep(30)
+    assert world.checkpoint(job, 2).state is CheckpointState.GONE
+    world.provider.checkpoints[job].append(lost)
+    world.provider.silent.clear()
+    world.sweep(12)
+    assert world.checkpoint(job, 2).state is CheckpointState.READY
+
+
+def test_a_differing_later_value_is_a_conflict_once_and_the_first_stays() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95}, metrics={100: {"train_loss": 0.5}})
+    world.hint(job)
+    view = world.provider.checkpoints[job][0]
+    world.provider.checkpoints[job][0] = replace(view, step=999, metrics={"train_loss": Measure(0.7, "checkpoint")})
+    for _ in range(3):
+        world.hint(job)
+    checkpoint = world.checkpoint(job, 1)
+    assert checkpoint.step == 100
+    assert {(c.field, c.later) for c in checkpoint.conflicts} == {("step", "999"), ("metrics.train_loss", "0.7")}
+    published = len(world.bus.published)
+    world.hint(job)
+    assert len([e for e in world.bus.published[published:] if e.topic == "checkpoints"]) == 0
+
+
+def test_a_job_of_another_account_is_ignored() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95})
+    world.hint(replace(job, account="43"))
+    assert world.decisions() == []
+
+
+def test_a_job_that_the_provider_does_not_know_is_looked_at_three_times_and_then_dead() -> None:
+    from ratchet.domain.events import TuningJobHint
+    from ratchet.domain.keys import JobKey, Provider
+    from ratchet.ports import PermanentError
+
+    world = World()
+    hint = TuningJobHint(job=JobKey(Provider.VERTEX, "42", "us-central1", "404"), reason="test")
+    assert isinstance(world.deliver_payload(hint), Deferred)
+    assert isinstance(world.deliver_payload(hint), Deferred)
+    with pytest.raises(PermanentError, match="job_unknown"):
+        world.deliver_payload(hint)
+
+
+def test_an_older_release_does_not_decide() -> None:
+    world = World()
+    world.release = 2
+    world.hint(world.job("8812", {100: 0.95}))
+    world.release = 1
+    with pytest.raises(RetryableError):
+        world.hint(world.job("8813", {100: 1.0}))
+    world.bus.waiting.clear()
+    world.command(Verb.HOLD)
+    assert world.alias().hold is not None
+
+
+def test_a_model_whose_default_belongs_to_another_alias_is_left_alone() -> None:
+    other = AliasKey("support-router", "canary")
+    world = World(rules(policy(), policy(alias=other, name="canary")))
+    job = world.job("8812", {100: 0.95, 200: 0.7})
+    world.hint(job)
+    assert world.alias().current is not None
+    assert world.alias(other).current is not None
+    assert len(world.provider.writes) == 1
+    owner = [d for d in world.decisions() if "belongs to" in d.reason]
+    assert len(owner) == 1
+
+
+def test_decision_ids_do_not_depend_on_the_order_of_events() -> None:
+    def run(backwards: bool) -> set[str]:
+        world = World()
+        job = world.job("8812", {100: 0.95, 200: 0.96, 300: 0.7})
+        if backwards:
+            world.provider.checkpoints[job].reverse()
+        world.hint(job)
+        return {decision.id for decision in world.decisions() if decision.final}
+
+    assert run(False) == run(True)
+    assert digest("a", "bc") != digest("ab", "c")
