@@ -195,7 +195,11 @@ def policy(**changes: object) -> Policy:
         when_missing=WhenMissing.ALLOW,
         gates=(
             Gate(id="quality", metric="suites.core.pass_rate", passes=(Comparison(">=", ">= 0.9", 0.9),)),
-            Gate(id="no-drop", metric="suites.core.pass_rate", passes=(Comparison(">=", ">= baseline - 0.01", None, -0.01),)),
+            Gate(
+                id="no-drop",
+                metric="suites.core.pass_rate",
+                passes=(Comparison(">=", ">= baseline - 0.01", None, -0.01),),
+            ),
         ),
         choose=(Criterion(metric="suites.core.pass_rate", higher_is_better=True, tie=0.01),),
         apply=(Apply.VERTEX_DEFAULT,),
