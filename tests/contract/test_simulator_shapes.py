@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.sim_clients import (
     OPENAI_JOB,
     PLACE,
