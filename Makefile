@@ -1,5 +1,5 @@
 # The README's commands, and nothing more. Everything is installed into .venv by the first of them.
-PYTHON ?= python3
+PYTHON := $(or $(PYTHON),python3)
 VENV := .venv
 RUN := $(VENV)/bin/
 KILLS ?= 50
