@@ -170,7 +170,7 @@ QUERIES: frozenset[Shape] = frozenset(
 class Query:
     """Documents of a collection whose fields equal `equals` and whose `order` field lies in [at_least, at_most].
 
-    Ordered by the `order` field, then by document id; by id alone without one. A document whose `order` field is null
+    Ordered by the `order` field, then by document id; by id alone, and then only ascending, without one. A document whose `order` field is null
     or absent is never in the answer when a bound is given. `after` continues behind a document of an earlier page.
     """
 

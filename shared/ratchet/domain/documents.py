@@ -88,8 +88,11 @@ def _document_size(collection: str, name: str, data: Mapping[str, Any], op_id: s
     return size
 
 
-def _size(value: Any, depth: int) -> int:
-    """The bytes that Firestore counts for a value. Exact types only: a subclass would come back as something else."""
+def _size(value: Any, depth: int, path: int = 0) -> int:
+    """The bytes that Firestore counts for a value whose dotted path from the document takes `path` bytes.
+
+    Exact types only: a subclass would come back as something else.
+    """
     if depth > MAX_DEPTH + 1:
         raise Unstorable("nested too deeply")
     kind = type(value)
@@ -108,9 +111,12 @@ def _size(value: Any, depth: int) -> int:
     if kind is list:
         if any(type(item) is list for item in value):
             raise Unstorable("a list inside a list")
-        return _bounded(sum(_size(item, depth + 1) for item in value))
+        return _bounded(sum(_size(item, depth + 1, path) for item in value))
     if kind is dict:
-        size = 32 + sum(_field_name_size(name) + _size(item, depth + 1) for name, item in value.items())
+        size = 32
+        for name, item in value.items():
+            length = _field_name(name, path)
+            size += length + 1 + _size(item, depth + 1, path + length + 1)
         return size if depth == 1 else _bounded(size)
     raise Unstorable("a value that is not JSON")
 
@@ -121,13 +127,13 @@ def _bounded(size: int) -> int:
     return size
 
 
-def _field_name_size(name: Any) -> int:
+def _field_name(name: Any, path: int) -> int:
     if type(name) is not str or not name or _RESERVED.fullmatch(name):
         raise Unstorable("a field name that is empty, reserved or no text")
-    size = _utf8(name)
-    if size > MAX_NAME_BYTES:
-        raise Unstorable("a field name that is too long")
-    return size + 1
+    length = _utf8(name)
+    if path + length > MAX_NAME_BYTES:
+        raise Unstorable("a field name that is too long, with those around it")
+    return length
 
 
 def _utf8(text: str) -> int:
