@@ -14,7 +14,6 @@ from ratchet.domain.keys import JobKey
 from ratchet.domain.records import JobState, Measure
 
 
-
 class PermanentError(Exception):
     """It can never work: the event is parked as a dead letter. `code` comes from a closed set, never from input."""
 
@@ -65,8 +64,6 @@ class Throttled(ProviderError):
 
 class Unavailable(ProviderError):
     """5xx, time-out, broken connection, or a reply that makes no sense. A write may have happened."""
-
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +167,9 @@ QUERIES: frozenset[Shape] = frozenset(
 class Query:
     """Documents of a collection whose fields equal `equals` and whose `order` field lies in [at_least, at_most].
 
-    Ordered by the `order` field, then by document id; by id alone, and then only ascending, without one. A document whose `order` field is null
-    or absent is never in the answer when a bound is given. `after` continues behind a document of an earlier page.
+    Ordered by the `order` field, then by document id; without one by id alone, and only ascending. A document whose
+    `order` field is null or absent is never in the answer when a bound is given. `after` continues behind a document of
+    an earlier page.
     """
 
     collection: str
@@ -220,8 +218,6 @@ class Store(Protocol):
         """
 
 
-
-
 class Bus(Protocol):
     """At-least-once, unordered delivery to the functions that subscribe to a topic."""
 
@@ -231,8 +227,6 @@ class Bus(Protocol):
         Raises:
             BusUnavailable: it may or may not be.
         """
-
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,8 +348,6 @@ class Providers(Protocol):
 
     def all(self) -> Sequence[tuple[JobKey, ProviderPort]]:
         """Each configured (provider, account, location), as a job key with the id `-`, with its port."""
-
-
 
 
 class Clock(Protocol):

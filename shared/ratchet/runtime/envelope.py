@@ -1,0 +1,140 @@
+"""From a push's bytes to the message in it, and from the message to one of our events.
+
+`push` decides what follows; here it is only decided what it is.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet.domain import events
+from ratchet.domain.codec import Malformed, decode
+from ratchet.domain.events import DeadLetter, Payload, Topic, TuningJobHint
+from ratchet.domain.keys import JobKey, Provider, digest
+from ratchet.domain.outcomes import Ignored
+from ratchet.ports import PermanentError
+from ratchet.runtime import strict_json
+
+TYPES: Mapping[Topic, type[Payload]] = {
+    Topic.TUNING_JOBS: events.TuningJobHint,
+    Topic.CHECKPOINTS: events.CheckpointSeen,
+    Topic.SMOKE_TESTS: events.SmokeTestDue,
+    Topic.PROMOTIONS: events.PromotionDue,
+    Topic.COMMANDS: events.Command,
+    Topic.DECISIONS: events.DecisionMade,
+    Topic.DEAD_LETTERS: events.DeadLetter,
+}
+
+_NAMES = {f"ratchet.{kind.__name__}": topic for topic, kind in TYPES.items()}
+_JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/tuningJobs/([^/]+)")
+_READS = frozenset({"GetTuningJob", "ListTuningJobs"})
+_MAX_KEPT = 900_000  # Base64 digits: a document holds one mebibyte.
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A message as it was pushed. `data` is None where the envelope itself cannot be read."""
+
+    event_id: str
+    data: bytes | None
+    raw: bytes
+    attributes: Mapping[str, str]
+    attempt: int | None
+
+    def dead(self, topic: Topic, reason: str) -> DeadLetter:
+        kept = base64.b64encode(self.raw if self.data is None else self.data).decode()
+        attributes = dict(self.attributes)
+        if len(kept) > _MAX_KEPT:
+            kept, attributes["truncated"] = kept[:_MAX_KEPT], "true"
+        return DeadLetter(event_id=self.event_id, topic=topic, attributes=attributes, data=kept, reason=reason)
+
+
+class SchemaNewer(Exception):
+    """A newer revision of ours published it; one that understands it will get it."""
+
+
+def unwrap(body: bytes) -> Push:
+    """Never raises: an envelope that cannot be read has no data, and is known by its bytes."""
+    try:
+        envelope = strict_json.loads(body)
+        message = envelope["message"]
+        attributes = message.get("attributes") or {}
+        data = base64.b64decode(message.get("data") or "", validate=True)
+        message_id = message.get("messageId") or message.get("message_id")
+        if not all(isinstance(item, str) for item in (message_id, *attributes.values())) or not message_id:
+            raise TypeError
+    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
+        return Push("envelope-" + hashlib.sha256(body).hexdigest(), None, body, {}, None)
+    attempt = envelope.get("deliveryAttempt")
+    ident = attributes.get("ce-id") or message_id
+    if not re.fullmatch(r"[A-Za-z0-9._:@-]{1,200}", ident) or ident in (".", ".."):
+        # Ids become names of documents; whatever else stands there is hashed.
+        ident = "id-" + digest(ident.encode(errors="replace").decode())
+    return Push(ident, data or None, body, attributes, attempt if type(attempt) is int else None)
+
+
+def read(push: Push, topic: Topic) -> Payload | Ignored:
+    """What the message says.
+
+    Raises:
+        PermanentError: bad_env, source, bad_json, bad_schema.
+        SchemaNewer: not for this revision of the code.
+    """
+    if push.data is None:
+        raise PermanentError("bad_env")
+    kind = push.attributes.get("ce-type")
+    if topic is Topic.DEAD_LETTERS and kind != "ratchet.DeadLetter":
+        # Pub/Sub forwards what it gave up on, as it was.
+        return push.dead(_NAMES.get(kind or "", Topic.TUNING_JOBS), "given_up")
+    if topic is Topic.TUNING_JOBS and kind is None:
+        return _log_entry(_json(push.data))
+    source = push.attributes.get("ce-source", "").removeprefix("//ratchet/")
+    publishers = events.PUBLISHERS.get(topic, frozenset({"receive_webhook", "replay"}))
+    # A command on another topic comes from somebody who may publish there, and not commands.
+    if source not in publishers or _NAMES.get(kind or "") is not topic:
+        raise PermanentError("source")
+    version = push.attributes.get("schema_version", "1")
+    if not re.fullmatch(r"[0-9]{1,9}", version, re.ASCII):
+        raise PermanentError("bad_schema")
+    if int(version) > events.SCHEMA_VERSION:
+        raise SchemaNewer
+    try:
+        return decode(TYPES[topic], _json(push.data))
+    except Malformed as exc:
+        raise PermanentError("bad_schema") from exc
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return strict_json.loads(data)
+    except strict_json.NotJson as exc:
+        raise PermanentError("bad_json") from exc
+
+
+def _log_entry(entry: Any) -> TuningJobHint | Ignored:
+    """A raw Cloud Audit LogEntry of the sink. Its job is looked up at Vertex: it is a hint like any other."""
+    audit = entry.get("protoPayload") if isinstance(entry, dict) else None
+    if not isinstance(audit, dict):
+        raise PermanentError("source")
+    status, response = audit.get("status") or {}, audit.get("response") or {}
+    method = str(audit.get("methodName", "")).rpartition(".")[2]
+    if not isinstance(status, dict) or not isinstance(response, dict):
+        raise PermanentError("bad_schema")
+    if status.get("code"):
+        return Ignored("failed_call")
+    if method in _READS:
+        return Ignored("read")
+    if method == "UpdateModel":
+        return Ignored("model_update")
+    for name in (response.get("name"), audit.get("resourceName")):
+        found = _JOB.fullmatch(name) if isinstance(name, str) else None
+        if found:
+            try:
+                return TuningJobHint(job=JobKey(Provider.VERTEX, *found.groups()), reason="audit log")
+            except ValueError as exc:
+                raise PermanentError("id_form") from exc
+    return Ignored("no_job")
