@@ -9,6 +9,7 @@ Publishes: `decisions`.
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.enforce_promotion import serve
 
 

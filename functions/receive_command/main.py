@@ -9,6 +9,7 @@ Publishes: `commands`.
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.receive_command import serve
 
 

@@ -9,6 +9,7 @@ Publishes: `tuning-jobs`; `dead-letters`, what is authentic and can never be rea
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.receive_webhook import serve
 
 

@@ -9,6 +9,7 @@ Publishes: `tuning-jobs`, `smoke-tests`, `promotions`.
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.reconcile import serve
 
 

@@ -9,6 +9,7 @@ Publishes: `smoke-tests`, one per suite that a policy names.
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.record_checkpoint import serve
 
 

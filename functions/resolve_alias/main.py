@@ -9,6 +9,7 @@ Publishes: -
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.resolve_alias import serve
 
 

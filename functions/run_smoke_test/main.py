@@ -9,6 +9,7 @@ Publishes: `promotions`, when the last suite is done; `smoke-tests`, when a slic
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.run_smoke_test import serve
 
 

@@ -9,6 +9,7 @@ Publishes: `checkpoints`, one per new or changed checkpoint; `promotions`, when 
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
+
 from ratchet.runtime.wiring.track_tuning_job import serve
 
 

@@ -1,4 +1,4 @@
-"""What happened, in one JSON line an outcome: a closed catalogue of event names, and the facts bound to the event at hand.
+"""What happened, one JSON line an outcome: a closed catalogue of event names, and the facts bound to the event at hand.
 
 Alerts and metrics name only what stands here. Prompts, completions, keys and signatures are never facts.
 """

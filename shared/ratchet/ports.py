@@ -231,7 +231,7 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A tuning job as the provider shows it now. `model` is Vertex's `models/ID@VERSION` resource, once there is one."""
+    """A tuning job as the provider shows it now. `model`: Vertex's `models/ID@VERSION` resource, once there is one."""
 
     key: JobKey
     base_model: str

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import Command, PromotionDue, Verb

@@ -10,6 +10,7 @@ import re
 import warnings
 from array import array
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
@@ -25,6 +26,10 @@ PATTERN_LIMIT = 1000
 
 # What `\s` and `.` mean in JavaScript beyond what they mean in Python with re.ASCII.
 _SPACES = "\\s\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
+_NOT_SPACES = (
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x9f\\xa1-\\u167f\\u1681-\\u1fff\\u200b-\\u2027\\u202a-\\u202e\\u2030-\\u205e"
+    "\\u2060-\\u2fff\\u3001-\\ufefe\\uff00-\\uffff"
+)
 _NOT_LINE_END = "[^\\n\\r\\u2028\\u2029]"
 
 
@@ -93,18 +98,22 @@ def _cut(answer: Answer) -> bool:
 
 
 def _js_number(value: float) -> str:
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    text = repr(value)
-    if "e" not in text:
-        return text
-    mantissa, exponent = text.split("e")
-    power = int(exponent)
-    # Python turns to exponents below 1e-4, JavaScript below 1e-6.
-    if -7 < power < 0:
-        sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
-        return f"{sign}0.{'0' * (-power - 1)}{digits.replace('.', '')}"
-    return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
+    if value == 0:
+        return "0"
+    # Both languages find the same shortest digits; they differ in when they turn to an exponent.
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    point = len(text) + int(exponent)
+    if len(text) <= point <= 21:
+        text += "0" * (point - len(text))
+    elif 0 < point <= 21:
+        text = f"{text[:point]}.{text[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{'0' * -point}{text}"
+    else:
+        fraction = f".{text[1:]}" if len(text) > 1 else ""
+        text = f"{text[0]}{fraction}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+    return "-" + text if sign else text
 
 
 def _equals(assertion: Assertion, answer: Answer) -> bool:
@@ -225,8 +234,10 @@ def _escape(char: str, in_class: bool) -> str:
     if char == "s":
         return _SPACES if in_class else f"[{_SPACES}]"
     if char == "S":
-        # In a class, `\S` can only be said as the complement; `[\s\S]`, the usual "anything", is right as it is.
-        return "\\S" if in_class else f"[^{_SPACES}]"
+        return _NOT_SPACES if in_class else f"[^{_SPACES}]"
+    if char == "B" and not in_class:
+        # Python before 3.14 finds no `\B` in an empty text.
+        return r"(?!\b)"
     if char == "" or (char.isalnum() and char not in "dDwWbBfnrtvxu0"):
         raise BadPattern(f"the escape \\{char} differs between JavaScript and Python; leave it out")
     return "\\" + char
@@ -252,6 +263,8 @@ def _ways(items: Any) -> float:
 def _ways_of(op: Any, value: Any) -> float:
     if op in (sre.MAX_REPEAT, sre.MIN_REPEAT):
         low, high, body = value
+        if body[0][0] in (sre.ASSERT, sre.ASSERT_NOT):
+            raise BadPattern("it repeats a look-around; leave the quantifier out")
         high = min(int(high), TEXT_LIMIT)
         inner = _ways(body)
         if inner == 1:

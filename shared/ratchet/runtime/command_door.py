@@ -13,7 +13,7 @@ from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
 from ratchet.ports import Bus, BusUnavailable, Clock, Ids
 from ratchet.runtime import strict_json
-from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body
+from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body, set_body_aside
 from ratchet.runtime.ids import new_traceparent
 from ratchet.runtime.logging import describe
 from ratchet.runtime.oidc import Unauthenticated, claims_of_verified
@@ -44,6 +44,7 @@ def receive_command(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Respo
 
 
 def _receive(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Response:
+    set_body_aside(request)
     if request.method != "POST":
         return _reject(405, "method")
     if raw_path(request) != PATH:

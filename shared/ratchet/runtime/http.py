@@ -1,5 +1,6 @@
 """What every HTTP door shares: constant answers, bodies read up to a cap, and the path as it was sent."""
 
+import io
 from collections.abc import Mapping
 
 from flask import Request, Response
@@ -7,12 +8,15 @@ from werkzeug.exceptions import BadRequest
 
 RETRY_AFTER_SECONDS = 10
 
+_ASIDE = "ratchet.body"
+
 _BODIES: Mapping[int, bytes] = {
     202: b'{"status":"accepted"}\n',
     400: b'{"error":"bad request"}\n',
     401: b'{"error":"not authenticated"}\n',
     404: b'{"error":"not found"}\n',
     405: b'{"error":"method not allowed"}\n',
+    409: b'{"error":"an older state"}\n',
     413: b'{"error":"too large"}\n',
     415: b'{"error":"unsupported media type"}\n',
     500: b'{"error":"internal error"}\n',
@@ -41,16 +45,27 @@ def answer(status: int, *, allow: str = "POST") -> Response:
     return response
 
 
+def set_body_aside(request: Request) -> None:
+    """Keep the body from everybody but `read_body`.
+
+    After each answer the functions framework reads all that is left of a body into memory (its `read_request`),
+    whatever the door refused.
+    """
+    request.environ[_ASIDE] = request.stream
+    request.stream = io.BytesIO()
+
+
 def read_body(request: Request, cap: int) -> bytes:
-    """The raw body; not a byte of it is read when its announced length is over the cap.
+    """The raw body, which was set aside before; not a byte of it is read when its announced length is over the cap.
 
     Raises: TooLarge, CutOff.
     """
     if request.content_length is not None and request.content_length > cap:
         raise TooLarge
+    stream = request.environ[_ASIDE]
     body = bytearray()
     try:
-        while len(body) <= cap and (chunk := request.stream.read(cap + 1 - len(body))):
+        while len(body) <= cap and (chunk := stream.read(cap + 1 - len(body))):
             body += chunk
     except (BadRequest, OSError) as exc:
         raise CutOff from exc

@@ -15,8 +15,8 @@ from ratchet.domain.events import DeadLetter, Topic
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.ports import PermanentError, RetryableError
 from ratchet.runtime.envelope import Push, SchemaNewer, read, unwrap
-from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, read_body
-from ratchet.runtime.ids import new_traceparent
+from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, read_body, set_body_aside
+from ratchet.runtime.ids import continued, new_traceparent
 from ratchet.runtime.logging import describe
 from ratchet.runtime.oidc import Unauthenticated
 
@@ -52,13 +52,14 @@ def consume(
     facts: dict[str, Any] = {"function": function, "topic": topic, "event_id": push.event_id}
     if push.attempt is not None:
         facts["delivery_attempt"] = push.attempt
-    with log.bind(push.attributes.get("traceparent") or new_traceparent(), **facts):
+    with log.bind(continued(push.attributes.get("traceparent")), **facts):
         return _settle(push, topic, handle, park)
 
 
 def _receive(
     request: Request, topics: Sequence[Topic], authenticate: Callable[[], Authenticate | None]
 ) -> tuple[Push, Topic] | Response:
+    set_body_aside(request)
     if request.method != "POST":
         return _reject(405, "method")
     topic = _topic(request.path, topics)

@@ -16,7 +16,7 @@ from ratchet.domain.events import DeadLetter, Event, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider, digest
 from ratchet.ports import Bus, BusUnavailable, Clock
 from ratchet.runtime import strict_json
-from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body
+from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body, set_body_aside
 from ratchet.runtime.ids import new_traceparent
 from ratchet.runtime.logging import describe
 from ratchet.runtime.settings import SettingsError
@@ -62,6 +62,7 @@ def receive(
 
 
 def _receive(request: Request, secrets: Callable[[bool], Secrets], bus: Bus, clock: Clock, path: str) -> Response:
+    set_body_aside(request)
     if request.method != "POST":
         return _reject(405, "method")
     if raw_path(request) != path:
