@@ -69,19 +69,21 @@ def test_five_statuses_acknowledge_and_no_other(status: int, deliveries: int, fi
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_an_endpoint_never_has_more_requests_than_it_may(concurrency: int, file: Path, receiver: Receiver) -> None:
-    together = threading.Barrier(concurrency)
-
-    def answer() -> int:
-        together.wait(30)
-        return 204
-
-    queue = SqliteQueue(file, [Subscription("worker", Topic.TUNING_JOBS)])
-    receiver.answer("/", answer)
+    go_on = threading.Event()
+    subscriptions = [Subscription(name, Topic.TUNING_JOBS) for name in ("worker", "other")]
+    queue = SqliteQueue(file, subscriptions)
+    receiver.answer("/worker", lambda: 204 if go_on.wait(30) else 500)
     for number in range(6):
         queue.publish(hint(f"hint-{number}"))
-    with delivering(Delivery(queue, [Endpoint("worker", receiver.url("/"), concurrency)])):
+    endpoints = [Endpoint("worker", receiver.url("/worker"), concurrency), Endpoint("other", receiver.url("/other"))]
+    with delivering(Delivery(queue, endpoints)):
+        # The loop goes round several times for the other one, and passes the worker by each time.
+        until(lambda: queue.counts()["other"] == 0, "the other one's six")
+        until(lambda: len(receiver.at("/worker")) == concurrency, "as many as it may")
+        assert queue.counts()["worker"] == 6
+        go_on.set()
         until(lambda: queue.counts()["worker"] == 0, "an empty queue")
-    assert receiver.most_at_once["/"] == concurrency
+    assert receiver.most_at_once["/worker"] == concurrency
     queue.close()
 
 

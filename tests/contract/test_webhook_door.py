@@ -140,6 +140,16 @@ def test_a_chunked_body_is_read_up_to_the_cap_row5(door: Door) -> None:
     assert source.read_bytes == MAX_BODY + 1
 
 
+@pytest.mark.parametrize(("path", "length"), [("/x", None), (PATH, MAX_BODY + 1)], ids=["row2-unread", "row4-unread"])
+def test_a_refused_body_is_not_read_by_anybody(door: Door, path: str, length: int | None) -> None:
+    source = Endless()
+    environ: dict[str, Any] = {"wsgi.input": source, "wsgi.input_terminated": True}
+    if length is not None:
+        environ["CONTENT_LENGTH"] = str(length)
+    door.app.test_client().post(path, headers={"Content-Type": "application/json"}, environ_overrides=environ)
+    assert source.read_bytes == 0
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"], ids=lambda e: f"row6-{e}")
 def test_a_compressed_body_is_refused(door: Door, encoding: str) -> None:
     body = gzip.compress(BODY)
