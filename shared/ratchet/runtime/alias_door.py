@@ -13,7 +13,7 @@ from ratchet import log
 from ratchet.application.resolve_alias import resolve_alias
 from ratchet.domain.keys import ALL_ALIASES, AliasKey
 from ratchet.ports import RetryableError, Store
-from ratchet.runtime.http import answer, raw_path
+from ratchet.runtime.http import answer, raw_path, set_body_aside
 from ratchet.runtime.ids import new_traceparent
 from ratchet.runtime.logging import describe
 
@@ -25,6 +25,7 @@ _CACHE = "max-age=30, stale-if-error=86400"
 def serve_alias(request: Request, store: Store) -> Response:
     """200, 304 with a matching `If-None-Match`, 400 a bad name, 404 nothing serves, 409 the caller has seen more."""
     with log.bind(new_traceparent(), function=FUNCTION):
+        set_body_aside(request)
         try:
             return _serve(request, store)
         except Exception as exc:  # noqa: BLE001  (the outermost wrapper: a bug answers 500 without a word of the input)

@@ -7,7 +7,7 @@ from flask import Request, Response
 from ratchet import log
 from ratchet.domain.outcomes import Outcome
 from ratchet.ports import RetryableError
-from ratchet.runtime.http import answer
+from ratchet.runtime.http import answer, set_body_aside
 from ratchet.runtime.ids import new_traceparent
 from ratchet.runtime.logging import describe
 from ratchet.runtime.oidc import Unauthenticated
@@ -23,6 +23,7 @@ def tick(
 ) -> Response:
     """Answer one tick: 204 when the round is done; what is left of it is the next tick's."""
     with log.bind(new_traceparent(), function=function):
+        set_body_aside(request)
         if request.method != "POST":
             return answer(405)
         try:

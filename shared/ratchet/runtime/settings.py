@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from ratchet.domain.limits import READ_BACK, Limits
+from ratchet.domain.limits import Limits
 from ratchet.runtime.yaml_lines import Unreadable, load, place
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -86,7 +86,6 @@ class LimitSettings(_Part):
     provider_timeout: float = 20
     slice: float = 60
     skew: float = 10
-    read_back: tuple[Annotated[float, Field(gt=0, le=30)], ...] = READ_BACK
 
     @model_validator(mode="after")
     def _holds(self) -> Self:
@@ -94,7 +93,7 @@ class LimitSettings(_Part):
         return self
 
     def chain(self) -> Limits:
-        return Limits(**self.model_dump(exclude={"read_back"}))
+        return Limits(**self.model_dump())
 
 
 class Settings(_Part):

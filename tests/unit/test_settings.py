@@ -1,0 +1,97 @@
+"""Settings: what is taken, and that each refusal says where, what, and how to mend it."""
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.runtime.settings import Settings, SettingsError
+
+WHOLE = """
+store: sqlite:///ratchet.db
+providers:
+  vertex:
+    - {project: example-project, account: "123456789012", location: us-central1}
+  openai:
+    - {account: proj_1, webhook_secrets_files: [/secrets/current, /secrets/previous]}
+since: "2026-01-01T00:00:00Z"
+contexts:
+  cloud: {store: firestore://p/d, command_url: "https://c.example.com"}
+limits: {budget: 90}
+release: 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("K_SERVICE", "OPENAI_BASE_URL", "RATCHET_VERTEX_BASE_URL", "RATCHET_STORE", "RATCHET_CLOCK_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def read(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "ratchet.yaml"
+    path.write_text(text)
+    return Settings.read(path)
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    settings = read(tmp_path, WHOLE)
+    assert settings.sqlite_path == Path("ratchet.db")
+    assert settings.database is None
+    assert settings.providers.vertex[0].account == "123456789012"
+    assert settings.limits.chain().lease == 150
+    assert settings.release == 3
+
+
+def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATCHET_STORE", "firestore://example-project/ratchet")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("RATCHET_PUSH_INVOKERS", "a@example.com,b@example.com")
+    settings = read(tmp_path, WHOLE)
+    assert settings.database == ("example-project", "ratchet")
+    assert settings.openai_base_url == "http://127.0.0.1:1/v1"
+    assert settings.push_invokers == ("a@example.com", "b@example.com")
+
+
+REFUSED = {
+    "unknown": (WHOLE + "shop: x\n", ":13: shop: no such setting"),
+    "nested": (WHOLE.replace("budget: 90", "bugdet: 90"), ":11: limits.bugdet: no such setting"),
+    "missing": ("release: 1\n", ":1: store: missing; add it"),
+    "store": ("store: mysql://x\n", "sqlite:///path"),
+    "zone": (WHOLE.replace("00Z", "00"), ":8: since: a time without a zone"),
+    "chain": (WHOLE.replace("budget: 90", "budget: 110"), ":11: limits: limits: slice < budget"),
+    "twice": (WHOLE + "release: 4\n", ":13: a setting that stands twice"),
+    "yaml": (WHOLE + "a: [\n", "not YAML"),
+    "list": ("- a\n", "not a mapping"),
+    "clock": (WHOLE + "clock_url: http://clock.example.com\n", "only a simulator on this machine"),
+    "number": (WHOLE.replace('"123456789012"', '"my-project"'), ":5: providers.vertex.0.account"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refusal_says_where_and_what(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "ratchet.yaml"))
+
+
+def test_a_refused_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATCHET_RELEASE", "new")
+    with pytest.raises(SettingsError, match="environment RATCHET_RELEASE: release:"):
+        read(tmp_path, WHOLE)
+
+
+@pytest.mark.parametrize("line", ["clock_url: http://127.0.0.1:9", "push_auth: 'off'"])
+def test_what_is_for_one_machine_is_refused_in_the_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    text = WHOLE.replace("sqlite:///ratchet.db", "firestore://p/d") + line + "\n"
+    assert read(tmp_path, text)
+    monkeypatch.setenv("K_SERVICE", "f")
+    with pytest.raises(SettingsError, match="deployed function"):
+        read(tmp_path, text)
+
+
+def test_an_absent_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="RATCHET_CONFIG"):
+        Settings.read(tmp_path / "none.yaml")
