@@ -7,12 +7,12 @@ import pytest
 
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decide import Outcome
-from ratchet.domain.events import Command, PromotionDue, Verb
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
+from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
-from ratchet.ports import RetryableError
+from ratchet.ports import NotFound, PermanentError, RetryableError
 from support.world import ALIAS, START, World, policy, rules
 
 
@@ -201,8 +201,6 @@ def test_a_target_that_is_gone_aborts_and_restores_what_stood_before() -> None:
     world.provider.on_write = lambda: None
 
     def refuse(model: str, checkpoint_id: str) -> None:
-        from ratchet.ports import NotFound
-
         raise NotFound
 
     world.provider.set_default = refuse  # type: ignore[method-assign]
@@ -376,16 +374,105 @@ def test_a_job_of_another_account_is_ignored() -> None:
 
 
 def test_a_job_that_the_provider_does_not_know_is_looked_at_three_times_and_then_dead() -> None:
-    from ratchet.domain.events import TuningJobHint
-    from ratchet.domain.keys import JobKey, Provider
-    from ratchet.ports import PermanentError
-
     world = World()
     hint = TuningJobHint(job=JobKey(Provider.VERTEX, "42", "us-central1", "404"), reason="test")
     assert isinstance(world.deliver_payload(hint), Deferred)
     assert isinstance(world.deliver_payload(hint), Deferred)
     with pytest.raises(PermanentError, match="job_unknown"):
         world.deliver_payload(hint)
+
+
+def test_a_dead_job_is_dead_once_whatever_rules_come() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95})
+    world.hint(job)
+    del world.provider.jobs[job]
+    hint = TuningJobHint(job=job, reason="test")
+    world.deliver_payload(hint)
+    world.deliver_payload(hint)
+    with pytest.raises(PermanentError, match="job_unknown"):
+        world.deliver_payload(hint)
+    world.rules = rules(policy(mode=Mode.DRY_RUN))
+    world.sweep(1)
+    published = len(world.bus.published)
+    world.sweep(5)
+    assert [event for event in world.bus.published[published:] if event.topic == "tuning-jobs"] == []
+
+
+def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.95})
+
+    def refuse(target: str) -> None:
+        if target.endswith("2"):
+            raise PermanentError("endpoint_foreign")
+
+    world.provider.probe = refuse  # type: ignore[method-assign]
+    dead = 0
+    world.deliver_payload(TuningJobHint(job=job, reason="test"))
+    for _ in range(40):
+        while world.bus.waiting:
+            try:
+                world.deliver(world.bus.waiting.pop(0))
+            except PermanentError:
+                dead += 1
+        world.clock.time += timedelta(minutes=5)
+    assert dead == 1
+    assert world.checkpoint(job, 2).open_suites == ()
+    assert world.serving() == 100
+
+
+def test_a_release_of_all_is_noticed_within_minutes_even_after_days() -> None:
+    world = World()
+    world.command(Verb.HOLD, alias=ALL_ALIASES)
+    world.hint(world.job("8812", {100: 0.95}))
+    for _ in range(12):
+        world.clock.time += timedelta(hours=6)
+        world.sweep()
+    world.command(Verb.RELEASE, alias=ALL_ALIASES)
+    world.sweep(12)
+    assert world.serving() == 100
+
+
+def test_a_roll_back_sets_no_default_that_the_alias_has_never_set() -> None:
+    world = World(rules(policy(apply=())))
+    world.hint(world.job("8812", {100: 0.95, 200: 0.7}))
+    world.hint(world.job("8813", {300: 1.0, 400: 0.7}))
+    world.command(Verb.ROLL_BACK)
+    assert world.serving() == 100
+    assert world.provider.writes == []
+
+
+def test_a_hold_that_comes_while_an_intent_is_open_stops_the_write() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.7})
+    read = world.provider.get_default
+
+    calls = []
+
+    def hold_at_the_second(model: str) -> str | None:
+        calls.append(model)
+        if len(calls) == 2:  # the first reads what stands before the intent, the second what stands before the write
+            hold = Command(
+                id="c-1",
+                verb=Verb.HOLD,
+                alias=ALL_ALIASES,
+                reason="stop",
+                actor="local:ana",
+                actor_verified=False,
+                issued_at=START,
+                expires_at=START + timedelta(minutes=10),
+            )
+            world.deliver_payload(hold)
+        return read(model)
+
+    world.provider.get_default = hold_at_the_second  # type: ignore[method-assign]
+    world.hint(job)
+    assert world.provider.writes == []
+    assert world.alias().intent is not None
+    world.command(Verb.RELEASE, alias=ALL_ALIASES)
+    world.sweep(10)
+    assert world.serving() == 100
 
 
 def test_an_older_release_does_not_decide() -> None:

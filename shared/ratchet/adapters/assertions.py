@@ -246,11 +246,12 @@ def _escape(char: str, in_class: bool) -> str:
 def _steps(tree: Any) -> float:
     """At most how many ways the matcher may try on a text of 16 KiB, over all places where it may start."""
     items = list(tree)
+    ways = _ways(items)
     starts = 1 if items and items[0] == (sre.AT, sre.AT_BEGINNING) else TEXT_LIMIT
     # Nothing after the last item can fail, so a plain repeat there is never taken back.
     if items and items[-1][0] in (sre.MAX_REPEAT, sre.MIN_REPEAT) and _ways(items[-1][1][2]) == 1:
-        items.pop()
-    return starts * max(_ways(items), 1.0)
+        ways = _ways(items[:-1])
+    return starts * ways
 
 
 def _ways(items: Any) -> float:

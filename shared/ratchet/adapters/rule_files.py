@@ -138,8 +138,8 @@ def policy_from_text(text: str) -> Policy:
     if model is None or not isinstance(digests, dict):
         raise RuleErrors(findings or [document.finding((), "this is no policy's text", "load the files again")])
     policy = _PolicyReader(document, findings).policy(model, digests)
-    if policy is None or findings:
-        raise RuleErrors(findings)
+    if policy is None:
+        raise RuleErrors(findings or [document.finding((), "a suite's digest is missing", "load the files again")])
     return policy
 
 
@@ -664,7 +664,9 @@ class _SuiteReader(_Reader):
 
     def case(self, n: int, test: _Test, spec: _SuiteSpec) -> Case:
         where: Where = ("spec", "tests", n)
+        before = len(self.findings)
         self.variables((*where, "vars"), test.variables)
+        sound = len(self.findings) == before
         if test.id is not None and not _ID.fullmatch(test.id):
             self.bad((*where, "id"), f"the id {shown(test.id)!r} does not fit", "use at most 64 letters, digits, . _ -")
         variables = {**spec.default_test.variables, **test.variables}
@@ -676,7 +678,7 @@ class _SuiteReader(_Reader):
         if not places:
             self.bad(where, "a case without assertions is not evidence", "add an assert")
         # A variable that a prompt lacks is the test's mistake, so the finding stands at the test.
-        prompt = self.rendered(where, spec.prompts[0], variables)
+        prompt = self.rendered(where, spec.prompts[0], variables) if sound else ""
         asserts = tuple(self.assertion(place, item, variables) for place, item in places)
         return Case(id=_case_id(n, test), prompt=prompt, asserts=asserts)
 
@@ -700,8 +702,8 @@ class _SuiteReader(_Reader):
             return _environment().from_string(template).render(variables)
         except jinja2.UndefinedError as exc:
             self.bad(where, f"an undefined variable: {shown(exc.message)}", "add it to vars")
-        except jinja2.TemplateSyntaxError as exc:
-            self.bad(where, f"the template does not parse: {shown(exc.message)}", "mend it, or close the braces")
+        except jinja2.TemplateSyntaxError:
+            self.bad(where, "the template does not parse", "mend it, or close the braces")
         except (_Unsupported, jinja2.TemplateError, RecursionError) as exc:
             self.bad(where, f"the template is not supported yet: {shown(exc)}", "use {{name}} or {{name.part}} only")
         return ""
@@ -726,8 +728,10 @@ class _SuiteReader(_Reader):
             )
         if base not in SUPPORTED:
             return Assertion(type=base, negated=negated, value=None, threshold=None)
+        before = len(self.findings)
         value = self.value((*where, "value"), item.value, variables)
-        self.fits(where, base, item, value)
+        if len(self.findings) == before:
+            self.fits(where, base, item, value)
         return Assertion(type=base, negated=negated, value=value, threshold=item.threshold)
 
     def value(self, where: Where, value: Any, variables: Mapping[str, Any]) -> Any:

@@ -106,7 +106,7 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
     if now - intent.opened_at > STALLED:
         log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=intent.decision[:6])
     if intent.model is None:
-        return _close(hands, stored, intent)
+        return _rest(hands, stored, HELD_LOOK) if _held(hands, stored.value, intent) else _close(hands, stored, intent)
     return _apply(hands, stored, intent, intent.model)
 
 

@@ -95,6 +95,7 @@ def _decide(hands: Hands, key_: AliasKey, job: JobKey, policy: Policy, rules: Ru
         known = load(hands.store, Decision, identity)
         if known is not None:
             announce(hands, known.value, alias.serial, carried_out=False, again=True)
+            _look_again(hands, read.alias)
             return Ignored("known")
         decision = _decision(hands, identity, read, ruling, evidence)
         _remember_rules(hands, policy, rules)
@@ -274,6 +275,14 @@ def _strike(stored: Stored[Checkpoint], decision: Decision, policy: Policy) -> W
             next_look_at=checkpoint.next_look_at if still or checkpoint.open_suites else None,
         )
     )
+
+
+def _look_again(hands: Hands, stored: Stored[Alias]) -> None:
+    """Nothing has changed but the time: set the timer anew, which needs no history row."""
+    alias = stored.value
+    at = timer(alias, hands.clock.now(), watches_default=watches_default(alias))
+    if at is not None:
+        hands.store.commit([stored.write(replace(alias, next_look_at=at))], hands.ids.fresh())
 
 
 def _announce_last(hands: Hands, alias: Alias) -> None:

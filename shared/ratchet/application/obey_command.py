@@ -17,7 +17,7 @@ from ratchet.domain.keys import ALL_ALIASES
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
 from ratchet.domain.policy import Apply, Policy, Rules
-from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Pointer
+from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Model, Pointer
 from ratchet.ports import Commit, ProviderError, Write
 
 
@@ -143,7 +143,10 @@ def _roll_back(hands: Hands, command: Command, alias: Alias, decision: Decision)
         hold=Hold(actor=command.actor, reason=f"rolled back: {command.reason}", since=hands.clock.now()),
         generation=alias.generation + 1,
     )
-    after, decision, writes = opened(hands, after, decision, to, apply=True)
+    # Only a default that this alias has set is set back.
+    row = load_keyed(hands.store, Model, to.model) if to.model else None
+    owned = row is not None and row.value.owner == alias.key
+    after, decision, writes = opened(hands, after, decision, to, apply=owned)
     assert after.intent is not None
     after = replace(after, intent=replace(after.intent, roll_back=True))
     return _Answer(alias=after, decision=decision, writes=tuple(writes))

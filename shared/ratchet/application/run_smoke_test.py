@@ -38,6 +38,7 @@ from ratchet.ports import (
     Ids,
     NoAnswer,
     NotFound,
+    PermanentError,
     Prompt,
     ProviderError,
     ProviderPort,
@@ -107,10 +108,15 @@ def run_smoke_test(
     run = _claim(world, checkpoint, suite, due)
     if not isinstance(run, Stored):
         return run
-    with_probe = _probe(world, port, run, checkpoint.target)
-    if not isinstance(with_probe, Stored):
-        return with_probe
-    return _cases(world, port, with_probe, suite, checkpoint.target, grade)
+    try:
+        with_probe = _probe(world, port, run, checkpoint.target)
+        if not isinstance(with_probe, Stored):
+            return with_probe
+        return _cases(world, port, with_probe, suite, checkpoint.target, grade)
+    except PermanentError as error:
+        # The target is one that we may never call. The wait for it ends here, or the timer would bring it back.
+        _finish(world, run, RunOutcome.INCONCLUSIVE, error.code, last=True)
+        raise
 
 
 def _claim(world: _World, checkpoint: Checkpoint, suite: Suite, due: SmokeTestDue) -> Stored[SmokeRun] | Outcome:

@@ -194,7 +194,10 @@ def _unknown(
     """The provider does not know the job (yet): look three times over an hour, then it is dead."""
     before = stored or Stored(Job(key=key, state=JobState.UNKNOWN, first_seen_at=now), None)
     if stored is not None and stored.value.rechecks >= RECHECKS:
-        raise PermanentError("job_unknown")
+        # It is dead already, once; only the rules it was looked at under are kept, or every sweep would ask again.
+        if stored.value.selected_under != rules_digest:
+            store.commit([stored.write(replace(stored.value, selected_under=rules_digest))], ids.fresh())
+        return Ignored("job_unknown")
     rechecks = before.value.rechecks + 1
     dead = rechecks >= RECHECKS
     job = replace(

@@ -11,6 +11,7 @@ from ratchet.domain.keys import JobKey, digest
 from ratchet.domain.records import Alias, HistoryRow, Lease, Move, Pointer, Wait
 
 DRIFT_LOOK = timedelta(minutes=5)
+HELD_LOOK = timedelta(minutes=5)
 _KEPT_MOVES = 20
 _KEPT_GOOD = 5
 _BESIDE_HISTORY = ("head", "next_look_at")
@@ -54,6 +55,8 @@ def fold(rows: Iterable[HistoryRow]) -> Alias | None:
 def timer(alias: Alias, now: datetime, *, watches_default: bool) -> datetime | None:
     """When somebody must look at the alias again: the earliest of its open timers."""
     times = [wait.until for wait in alias.waiting if wait.until is not None]
+    # The hold of all is another document: nothing but looking tells that it has ended.
+    times += [now + HELD_LOOK for wait in alias.waiting if wait.reason == "hold" and wait.until is None]
     if alias.intent is not None:
         times.append(max(alias.intent.lease.until, alias.intent.not_before or alias.intent.lease.until))
     if watches_default:
