@@ -28,7 +28,9 @@ lint: setup
 	$(RUN)lint-imports
 
 test: lint
-	$(RUN)pytest --numprocesses 2 --dist loadgroup
+	$(RUN)coverage run -m pytest tests/unit
+	$(RUN)coverage report --skip-covered --fail-under=95
+	$(RUN)pytest tests --ignore=tests/unit --numprocesses 2 --dist loadgroup
 
 # Needs the package index: only when pyproject.toml's dependencies change.
 lock:
