@@ -1,0 +1,213 @@
+"""The `ratchet` command. Exit status: 0 ok, 1 findings or a refusal, 2 wrong usage.
+
+What a command needs is imported when it runs, so that `ratchet --help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ratchet_cli.problem import FINDINGS, OK, told
+
+app = typer.Typer(
+    name="ratchet",
+    help="Watches fine-tuning jobs, smoke-tests every checkpoint, and lets promotion rules decide which one serves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Start with: ratchet init && ratchet doctor && ratchet up. Or see it all at work: ratchet demo.",
+)
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", envvar="RATCHET_CONFIG", help="The configuration.")
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", envvar="RATCHET_CONTEXT", help="A system named under `contexts` there."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept for ever.")]
+Alias = Annotated[str, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
+MaybeAlias = Annotated[str | None, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
+All = Annotated[bool, typer.Option("--all", help="Every alias.")]
+YAML = Path("ratchet.yaml")
+
+
+@app.command()
+def init(
+    config: Config = YAML,
+    vertex: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROJECT:NUMBER:LOCATION", help="A Vertex project, with its number. May repeat."),
+    ] = None,
+    openai: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROJECT", help="The OpenAI project that OPENAI_API_KEY belongs to. May repeat."),
+    ] = None,
+) -> None:
+    """Write ratchet.yaml, one policy and one suite to begin with."""
+    with told():
+        from ratchet_cli.init import run
+
+        typer.echo(run(config, vertex or [], openai or []))
+
+
+@app.command()
+def doctor(config: Config = YAML, context: Context = None, json: Json = False) -> None:
+    """Check credentials, providers, store and rules with one harmless call each."""
+    with told():
+        from ratchet_cli.doctor import run
+
+        raise typer.Exit(run(config, context, as_json=json))
+
+
+@app.command()
+def up(
+    config: Config = YAML,
+    port: Annotated[int, typer.Option(min=1, max=65500, help="The first of nine ports on 127.0.0.1.")] = 8080,
+) -> None:
+    """Run the whole system on this machine."""
+    with told():
+        from ratchet_cli.up import run
+
+        raise typer.Exit(run(config, port) or OK)
+
+
+@app.command()
+def status(config: Config = YAML, context: Context = None, json: Json = False) -> None:
+    """Show what serves, what is waited for, and what wants a person."""
+    with told():
+        from ratchet_cli.status import run
+
+        typer.echo(run(config, context, as_json=json))
+
+
+@app.command()
+def why(
+    what: Annotated[str, typer.Argument(metavar="LINE@ALIAS|d-PREFIX|CHECKPOINT", help="What to explain.")],
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Explain a decision from what was stored with it: an alias's last, any by its id, or a checkpoint's."""
+    with told():
+        from ratchet_cli.why import run
+
+        typer.echo(run(config, context, what, as_json=json))
+
+
+@app.command()
+def check(
+    config: Config = YAML,
+    policies: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of the configured folder.")] = None,
+    suites: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of the configured folder.")] = None,
+    json: Json = False,
+) -> None:
+    """Check policies and suites; every finding says file, line and mend."""
+    with told():
+        from ratchet_cli.check import run
+
+        text, clean = run(config, policies, suites, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if clean else FINDINGS)
+
+
+@app.command()
+def rollback(alias: Alias, reason: Reason, config: Config = YAML, context: Context = None, json: Json = False) -> None:
+    """Go back to the last good checkpoint, quarantine what serves, and hold the alias."""
+    _command("rollback", alias, reason, config, context, json)
+
+
+@app.command()
+def hold(
+    reason: Reason,
+    alias: MaybeAlias = None,
+    every: All = False,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Switch automation off, for an alias or for all."""
+    _command("hold", _one_or_all(alias, every), reason, config, context, json)
+
+
+@app.command()
+def release(
+    reason: Reason,
+    alias: MaybeAlias = None,
+    every: All = False,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Switch automation back on."""
+    _command("release", _one_or_all(alias, every), reason, config, context, json)
+
+
+@app.command()
+def promote(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Its key, as `ratchet why` shows it.")],
+    alias: Alias,
+    reason: Reason,
+    force: Annotated[bool, typer.Option("--force", help="Even if the policy would refuse it.")] = False,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Make a checkpoint serve by hand."""
+    _command("promote", alias, reason, config, context, json, checkpoint=checkpoint, force=force)
+
+
+@app.command()
+def demo(
+    scenario: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of the built-in one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For everything random.")] = None,
+    backend: Annotated[Literal["embedded", "emulators"], typer.Option(help="What it runs on.")] = "embedded",
+    kills: Annotated[int, typer.Option(min=0, help="Kill our processes this often, at random points.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report here, as JSON.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep store and logs there.")] = None,
+) -> None:
+    """Show the whole system at work on simulated providers; no account needed."""
+    with told():
+        from ratchet_cli.demo import run
+
+        raise typer.Exit(run(scenario, seed, backend, kills, report, keep) or OK)
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[Path, typer.Option(metavar="FILE", help="Jobs, checkpoints, faults.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8070,
+    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the simulators' state there.")] = None,
+) -> None:
+    """Serve simulated providers, and print the lines that point `ratchet up` at them."""
+    with told():
+        from ratchet_cli.simulate import run
+
+        raise typer.Exit(run(scenario, port, state) or OK)
+
+
+def _one_or_all(alias: str | None, every: bool) -> str:
+    if (alias is None) is not every:
+        raise typer.BadParameter("name an alias, or --all")
+    return alias or "*"
+
+
+def _command(
+    verb: str,
+    alias: str,
+    reason: str,
+    config: Path,
+    context: str | None,
+    json: bool,
+    *,
+    checkpoint: str | None = None,
+    force: bool = False,
+) -> None:
+    with told():
+        from ratchet_cli.commands import Order, run
+
+        text, done = run(config, context, Order(verb, alias, reason, checkpoint, force), as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if done else FINDINGS)

@@ -1,0 +1,166 @@
+"""`ratchet status`: what serves, what is waited for, which jobs run, and what wants a person."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ratchet.application.state import find, find_all, load_keyed
+from ratchet.domain.codec import encode
+from ratchet.domain.keys import ALL_ALIASES, Provider
+from ratchet.domain.records import Alias, Checkpoint, DeadLetterRecord, Direction, Hold, Job, Model
+from ratchet.ports import Query, Store
+from ratchet_cli.render import columns, moment, pointed, waits
+from ratchet_cli.stores import opened, read_settings
+
+_JOBS = 100
+_LETTERS = 200
+_SHOWN_LETTERS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A job that runs, or whose model still has the default that its provider gave it."""
+
+    job: Job
+    recorded: int
+    tested: int
+    not_gated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    aliases: Sequence[Alias]
+    held: Hold | None
+    jobs: Sequence[Progress]
+    dead_letters: Sequence[DeadLetterRecord]
+
+
+def run(config: Path, context: str | None, *, as_json: bool) -> str:
+    """Raises: Problem."""
+    with opened(read_settings(config), context) as store:
+        view = look(store)
+        return json.dumps(_document(view), indent=2) if as_json else render(view)
+
+
+def look(store: Store) -> View:
+    """Read the aliases, the newest jobs with their checkpoints, and the dead letters that wait."""
+    aliases = [stored.value for stored in find_all(store, Alias)]
+    query = Query("jobs", order="first_seen_at", descending=True, limit=_JOBS)
+    jobs = [_progress(store, stored.value) for stored in find(store, Job, query)]
+    letters = find(store, DeadLetterRecord, Query("dead_letters", order="died_at", descending=True, limit=_LETTERS))
+    return View(
+        aliases=sorted((a for a in aliases if a.key != ALL_ALIASES), key=lambda alias: alias.key),
+        held=next((alias.hold for alias in aliases if alias.key == ALL_ALIASES), None),
+        jobs=[progress for progress in jobs if not progress.job.state.terminal or progress.not_gated],
+        dead_letters=[stored.value for stored in letters if stored.value.replayed_at is None],
+    )
+
+
+def _progress(store: Store, job: Job) -> Progress:
+    checkpoints = [stored.value for stored in find_all(store, Checkpoint, job=str(job.key))]
+    return Progress(
+        job=job,
+        recorded=len(checkpoints),
+        tested=sum(1 for checkpoint in checkpoints if checkpoint.tested and not checkpoint.open_suites),
+        not_gated=_not_gated(store, job, checkpoints),
+    )
+
+
+def _not_gated(store: Store, job: Job, checkpoints: Sequence[Checkpoint]) -> bool:
+    """The provider made a default when the job ended, and no decision has ever set one since."""
+    if job.key.provider is not Provider.VERTEX or not job.state.terminal or job.model is None or not checkpoints:
+        return False
+    row = load_keyed(store, Model, job.model)
+    return row is None or row.value.default is None
+
+
+def render(view: View) -> str:
+    lines = []
+    if view.held is not None:
+        lines.append(f"EVERYTHING IS HELD by {view.held.actor} since {moment(view.held.since)}: {view.held.reason}")
+        lines.append("back to automatic: ratchet release --all --reason ...")
+    if view.aliases:
+        rows = [("alias", "serves", "serial", "since", "now")]
+        lines.append(columns([*rows, *(_row(alias) for alias in view.aliases)]))
+    else:
+        lines.append("no alias yet: nothing was decided so far")
+    if view.jobs:
+        lines.append("")
+        lines.append(columns([("job", "state", "checkpoints", "default"), *(_job(progress) for progress in view.jobs)]))
+    if view.dead_letters:
+        lines.append("")
+        lines.append(f"{len(view.dead_letters)} dead letter{'' if len(view.dead_letters) == 1 else 's'}:")
+        rows_ = [
+            (moment(letter.died_at), letter.topic, letter.reason, letter.event_id)
+            for letter in view.dead_letters[:_SHOWN_LETTERS]
+        ]
+        lines.append(columns(rows_, "  "))
+        if len(view.dead_letters) > _SHOWN_LETTERS:
+            lines.append(f"  and {len(view.dead_letters) - _SHOWN_LETTERS} more (ratchet status --json)")
+    lines += [f"why: ratchet why {alias.key}" for alias in view.aliases[:1]]
+    return "\n".join(lines)
+
+
+def _row(alias: Alias) -> tuple[str, str, str, str, str]:
+    current = alias.current
+    return (
+        str(alias.key),
+        pointed(current) if current else "nothing yet",
+        str(alias.serial),
+        moment(current.since) if current else "-",
+        "; ".join(_now(alias)) or "settled",
+    )
+
+
+def _now(alias: Alias) -> list[str]:
+    words = []
+    if alias.hold is not None:
+        words.append(f"HELD by {alias.hold.actor}: {alias.hold.reason}")
+    if alias.intent is not None:
+        verb = "moving to" if alias.intent.direction is Direction.FORWARD else "going back from"
+        words.append(f"{verb} {pointed(alias.intent.to)} (d-{alias.intent.decision[:6]})")
+    if alias.drift is not None:
+        words.append(f"DRIFT: somebody made checkpoint {alias.drift} the provider's default")
+    words += [waits(wait) for wait in alias.waiting]
+    return words
+
+
+def _job(progress: Progress) -> tuple[str, str, str, str]:
+    job = progress.job
+    listed = len(job.checkpoint_ids)
+    return (
+        str(job.key),
+        job.state,
+        f"{listed} listed, {progress.recorded} recorded, {progress.tested} tested",
+        "not gated" if progress.not_gated else "-",
+    )
+
+
+def _document(view: View) -> object:
+    return {
+        "held": encode(view.held) if view.held else None,
+        "aliases": [encode(alias) for alias in view.aliases],
+        "jobs": [
+            {
+                "job": str(progress.job.key),
+                "state": progress.job.state,
+                "listed": len(progress.job.checkpoint_ids),
+                "recorded": progress.recorded,
+                "tested": progress.tested,
+                "default_not_gated": progress.not_gated,
+            }
+            for progress in view.jobs
+        ],
+        # The bytes of a dead letter are for whoever replays it, not for a terminal.
+        "dead_letters": [
+            {
+                "event_id": letter.event_id,
+                "topic": letter.topic,
+                "reason": letter.reason,
+                "attempts": letter.attempts,
+                "died_at": moment(letter.died_at),
+            }
+            for letter in view.dead_letters
+        ],
+    }
