@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ratchet.application.state import load, load_alias
+from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
 from ratchet.domain.decide import Decision, Outcome, command_key
 from ratchet.domain.keys import AliasKey, CheckpointKey
-from ratchet.domain.records import Alias
+from ratchet.domain.records import Alias, Checkpoint
 from ratchet.ports import Store
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place as where
@@ -56,17 +56,18 @@ def run(
         with _waiting(f"waiting for the decision on {order.verb} {order.alias}"):
             decision = _decision(store, alias, command_id, patience)
             after = _carried_out(store, decision, patience)
+        left = load_keyed(store, Checkpoint, decision.baseline) if decision.baseline else None
     done = _done(after, decision)
     if as_json:
         document = {
             **encode(decision), "short": decision.short, "done": done, "serial_after": moved_to(after, decision),
         }  # fmt: skip
         return json.dumps(document, indent=2), done
-    return render(order, decision, after), done
+    return render(order, decision, after, left.value.step if left else None), done
 
 
-def render(order: Order, decision: Decision, after: Alias) -> str:
-    """What became of a command, and what to do next."""
+def render(order: Order, decision: Decision, after: Alias, left: int | None) -> str:
+    """What became of a command, and what to do next; `left` is the step that a roll-back went away from."""
     by = f"by {decision.actor}"
     head = f"{decision.short}"
     name = "--all" if order.alias == "*" else order.alias
@@ -85,9 +86,11 @@ def render(order: Order, decision: Decision, after: Alias) -> str:
         return f"{head} {_verb(decision)}  to {target}  {by}   {state}; see ratchet status"
     moved = f"{head} {_verb(decision)}  serial {serial - 1} -> {serial}  {by}"
     if decision.outcome is Outcome.ROLLED_BACK:
-        gone = f"checkpoint {decision.baseline.id} quarantined, " if decision.baseline else ""
+        gone = (
+            f"step {left}" if left is not None else f"checkpoint {decision.baseline.id if decision.baseline else '?'}"
+        )
         held = "alias held" if after.hold is not None else "alias not held"
-        return f"{moved}   now {target}; {gone}{held}   apps follow within 30 s\n{back}"
+        return f"{moved}   now {target}; {gone} quarantined, {held}   apps follow within 30 s\n{back}"
     undo = f"undo: ratchet rollback {order.alias} --reason ..."
     return f"{moved}   now {target}   apps follow within 30 s\n{undo}"
 

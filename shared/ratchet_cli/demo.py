@@ -23,6 +23,7 @@ from ratchet_sim.scenario import ScenarioError
 
 _KEPT = Path("build", "demo")
 _SECONDS_PER_KILL = 2.5
+_RECOVERED_SECONDS = 15.0  # two leases, and what else a death costs
 _COLOURS = {
     Outcome.PROMOTED: "bold green",
     Outcome.REJECTED: "red",
@@ -67,12 +68,13 @@ def _with_kills(
     with staged(source, folder / "without-kills", jars, Audience(console, quiet=True)) as theatre:
         console.print("first the scenario without random kills, to compare with")
         calm = theatre.play()
+        gap = stage.least_gap(theatre.stage.scenario.spec)
         dice = theatre.stage.scenario.spec.seed if seed is None else seed
     console.print(
         f"it settled in {calm.seconds:.0f} s with state {calm.hash[:16]}; now with {kills} kills, seed {dice}"
     )
     # So many deaths take time to recover from; a slower story keeps its events in their order all the same.
-    slower = max(1.0, kills * _SECONDS_PER_KILL / calm.seconds)
+    slower = max(1.0, kills * _SECONDS_PER_KILL / calm.seconds, _RECOVERED_SECONDS / gap)
     with staged(source, folder, jars, Audience(console), slower) as theatre:
         ended = theatre.play(draw_kills(kills, dice, calm.seconds * slower * 0.9))
         _conclude(console, theatre, ended)

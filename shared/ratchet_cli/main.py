@@ -179,7 +179,7 @@ def demo(
 def simulate(
     scenario: Annotated[Path, typer.Option(metavar="FILE", help="Jobs, checkpoints, faults.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8070,
-    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the simulators' state there.")] = None,
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the simulators' state there.")] = None,
 ) -> None:
     """Serve simulated providers, and print the lines that point `ratchet up` at them."""
     with told():

@@ -8,25 +8,37 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ratchet_cli.processes import Command
-from ratchet_sim.scenario import Scenario, load
+from ratchet_sim.scenario import Scenario, Spec, load
 
 _SHARED = Path(__file__).resolve().parents[1]
 BUILTIN = _SHARED / "ratchet_sim" / "scenarios" / "builtin.yaml"
 
-# As short as a chain of time-outs can be made that still holds on a busy machine; Pub/Sub's least deadline is 10 s.
+# As short as a chain of time-outs can be made that still holds on a busy machine.
 LIMITS: Mapping[str, float] = {
     "slice": 2,
+    "budget": 3,
+    "function_timeout": 4,
+    "ack_deadline": 5,
+    "lease": 6,
+    "provider_timeout": 2,
+    "skew": 0.5,
+}
+
+# Pub/Sub's least deadline is 10 s.
+LIMITS_PUBSUB: Mapping[str, float] = {
+    **LIMITS,
     "budget": 4,
     "function_timeout": 6,
     "ack_deadline": 10,
     "lease": 12,
-    "provider_timeout": 2,
     "skew": 1,
 }
 
@@ -116,6 +128,16 @@ def set_up(source: Path, folder: Path, port: int, slower: float = 1.0, *, keep_s
     copy = folder / "scenario.yaml"
     copy.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return Stage(load(copy), folder, port)
+
+
+def least_gap(spec: Spec) -> float:
+    """Real seconds between the ends of two jobs that may be of one line: what comes later may depend on the former."""
+    ends: dict[str, list[timedelta]] = {}
+    for job in spec.jobs:
+        if job.ends is not None and job.checkpoints:
+            ends.setdefault(repr(sorted(job.labels.items())), []).append(job.ends.at)
+    gaps = [later - sooner for told in ends.values() for sooner, later in pairwise(sorted(told))]
+    return min((gap.total_seconds() / spec.clock.factor for gap in gaps), default=float("inf"))
 
 
 def clear(folder: Path) -> None:

@@ -1,19 +1,20 @@
 """`ratchet status`: what serves, what is waited for, which jobs run, and what wants a person."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratchet.application.state import find, find_all, load_keyed
+from ratchet.application.state import find, find_all, load, load_keyed
 from ratchet.domain.codec import encode
-from ratchet.domain.keys import ALL_ALIASES, Provider
+from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, Provider
 from ratchet.domain.records import Alias, Checkpoint, DeadLetterRecord, Direction, Hold, Job, Model
 from ratchet.ports import Query, Store
-from ratchet_cli.render import columns, moment, pointed, waits
+from ratchet_cli.render import columns, moment, place, pointed, waits
 from ratchet_cli.stores import opened, read_settings
 
-_JOBS = 100
+_JOBS = 50
 _LETTERS = 200
 _SHOWN_LETTERS = 5
 
@@ -31,6 +32,7 @@ class Progress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     aliases: Sequence[Alias]
+    last: Mapping[AliasKey, Decision]
     held: Hold | None
     jobs: Sequence[Progress]
     dead_letters: Sequence[DeadLetterRecord]
@@ -46,30 +48,40 @@ def run(config: Path, context: str | None, *, as_json: bool) -> str:
 def look(store: Store) -> View:
     """Read the aliases, the newest jobs with their checkpoints, and the dead letters that wait."""
     aliases = [stored.value for stored in find_all(store, Alias)]
+    decisions = [load(store, Decision, alias.last_decision) for alias in aliases if alias.last_decision]
     query = Query("jobs", order="first_seen_at", descending=True, limit=_JOBS)
     jobs = [_progress(store, stored.value) for stored in find(store, Job, query)]
     letters = find(store, DeadLetterRecord, Query("dead_letters", order="died_at", descending=True, limit=_LETTERS))
     return View(
         aliases=sorted((a for a in aliases if a.key != ALL_ALIASES), key=lambda alias: alias.key),
+        last={found.value.alias: found.value for found in decisions if found is not None},
         held=next((alias.hold for alias in aliases if alias.key == ALL_ALIASES), None),
-        jobs=[progress for progress in jobs if not progress.job.state.terminal or progress.not_gated],
+        jobs=[progress for progress in jobs if progress is not None],
         dead_letters=[stored.value for stored in letters if stored.value.replayed_at is None],
     )
 
 
-def _progress(store: Store, job: Job) -> Progress:
+def _progress(store: Store, job: Job) -> Progress | None:
+    """None for a job that has ended and of whose default there is nothing to say."""
+    ungated = job.state.terminal and _keeps_the_providers_default(store, job)
+    if job.state.terminal and not ungated:
+        return None
     checkpoints = [stored.value for stored in find_all(store, Checkpoint, job=str(job.key))]
+    # A job that no policy is about has nobody who would gate its default.
+    concerned = any(checkpoint.decided or checkpoint.open_aliases for checkpoint in checkpoints)
+    if job.state.terminal and not concerned:
+        return None
     return Progress(
         job=job,
         recorded=len(checkpoints),
         tested=sum(1 for checkpoint in checkpoints if checkpoint.tested and not checkpoint.open_suites),
-        not_gated=_not_gated(store, job, checkpoints),
+        not_gated=ungated,
     )
 
 
-def _not_gated(store: Store, job: Job, checkpoints: Sequence[Checkpoint]) -> bool:
+def _keeps_the_providers_default(store: Store, job: Job) -> bool:
     """The provider made a default when the job ended, and no decision has ever set one since."""
-    if job.key.provider is not Provider.VERTEX or not job.state.terminal or job.model is None or not checkpoints:
+    if job.key.provider is not Provider.VERTEX or job.model is None:
         return False
     row = load_keyed(store, Model, job.model)
     return row is None or row.value.default is None
@@ -81,8 +93,8 @@ def render(view: View) -> str:
         lines.append(f"EVERYTHING IS HELD by {view.held.actor} since {moment(view.held.since)}: {view.held.reason}")
         lines.append("back to automatic: ratchet release --all --reason ...")
     if view.aliases:
-        rows = [("alias", "serves", "serial", "since", "now")]
-        lines.append(columns([*rows, *(_row(alias) for alias in view.aliases)]))
+        rows = [("alias", "serves", "serial", "since", "last decision", "now")]
+        lines.append(columns([*rows, *(_row(alias, view.last.get(alias.key)) for alias in view.aliases)]))
     else:
         lines.append("no alias yet: nothing was decided so far")
     if view.jobs:
@@ -102,15 +114,26 @@ def render(view: View) -> str:
     return "\n".join(lines)
 
 
-def _row(alias: Alias) -> tuple[str, str, str, str, str]:
+def _row(alias: Alias, last: Decision | None) -> tuple[str, ...]:
     current = alias.current
     return (
         str(alias.key),
         pointed(current) if current else "nothing yet",
         str(alias.serial),
         moment(current.since) if current else "-",
+        _last(last) if last else "-",
         "; ".join(_now(alias)) or "settled",
     )
+
+
+def _last(decision: Decision) -> str:
+    """Its short name and what came out; of a command, what it was."""
+    what = str(decision.outcome) if decision.kind == "policy" else decision.kind
+    if decision.outcome is Outcome.WOULD_PROMOTE and decision.candidate is not None:
+        what += f" {place(decision.candidate, decision.candidate_step)}"
+    elif decision.kind != "policy" and decision.outcome is Outcome.REJECTED:
+        what += " refused"
+    return f"{decision.short} {what}"
 
 
 def _now(alias: Alias) -> list[str]:
@@ -140,7 +163,10 @@ def _job(progress: Progress) -> tuple[str, str, str, str]:
 def _document(view: View) -> object:
     return {
         "held": encode(view.held) if view.held else None,
-        "aliases": [encode(alias) for alias in view.aliases],
+        "aliases": [
+            {**encode(alias), "last": encode(view.last[alias.key]) if alias.key in view.last else None}
+            for alias in view.aliases
+        ],
         "jobs": [
             {
                 "job": str(progress.job.key),

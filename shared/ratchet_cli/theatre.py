@@ -270,7 +270,9 @@ def staged(source: Path, folder: Path, jars: Jars | None, audience: Audience, sl
     emulators = None
     if jars is not None:
         emulators = Emulators(f"demo-{folder.name}-{first}".lower(), first + local.PORTS + 1, first + local.PORTS + 2)
-    play.write_config(f"sqlite:///{folder / 'ratchet.db'}" if emulators is None else emulators.store)
+        play.write_config(emulators.store, stage.LIMITS_PUBSUB)
+    else:
+        play.write_config(f"sqlite:///{folder / 'ratchet.db'}")
     plan = Plan(
         config=play.config,
         settings=Settings.read(play.config),

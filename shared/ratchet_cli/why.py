@@ -234,7 +234,9 @@ def _cases_to(gate: GateResult) -> int | None:
     edge = gate.bound * total
     lowest = math.floor(edge + _EPSILON) + 1 if strict else math.ceil(edge - _EPSILON)
     highest = math.ceil(edge - _EPSILON) - 1 if strict else math.floor(edge + _EPSILON)
-    wanted = lowest if count < edge else highest
+    # At the limit itself only a strict comparison fails, and its sign says which way is out.
+    upwards = gate.limit.startswith(">") if abs(count - edge) <= _EPSILON else count < edge
+    wanted = lowest if upwards else highest
     return wanted - count if 0 <= wanted <= total and wanted != count else None
 
 

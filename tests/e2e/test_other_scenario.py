@@ -1,10 +1,6 @@
 """A scenario that nobody wrote the driver for ends as its data says."""
 
-from pathlib import Path
-
-import pytest
-
-from support.playing import Played, play
+from support.playing import Played
 
 NORTH = "projects/222222222222/locations/europe-west4/models"
 
@@ -53,10 +49,3 @@ def test_what_is_older_than_since_and_what_no_policy_selects_is_only_recorded(ot
     tested = {run["checkpoint"].partition("/")[0].rpartition(":")[2] for run in other.report["smoke_runs"]}
     assert tested == {"200", "400", "ftjob-blue1"}
     assert other.report["provider_defaults"][f"{NORTH}/1000@1"] == "1"
-
-
-@pytest.mark.timeout(240)
-def test_random_kills_change_nothing_of_how_it_ends(tmp_path: Path) -> None:
-    played = play(tmp_path, scenario=Path(__file__).with_name("other.yaml"), kills=6, seed=3)
-    assert played.code == 0, played.output
-    assert played.output.count("KILLED kill") == 6

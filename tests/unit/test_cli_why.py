@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,9 @@ policy XXXXXX  evidence XXXXXX  by policy  2026-11-22T12:00:00Z   undo: ratchet 
 """
 
 STATUS = """\
-alias                serves                       serial  since                 now
-support-router@prod  step 300 of vertex job 8812  2       2026-11-22T12:00:00Z  waits for settle of job 9000
+alias                serves                       serial  since                 last decision     now
+support-router@prod  step 300 of vertex job 8812  2       2026-11-22T12:00:00Z  d-XXXXXX waiting  \
+waits for settle of job 9000
 
 job                         state      checkpoints                     default
 vertex:42:us-central1:8813  succeeded  2 listed, 2 recorded, 2 tested  not gated
@@ -150,7 +152,19 @@ def test_status_shows_aliases_jobs_and_what_is_waited_for(home: Home, world: Wor
     world.hint(world.job("9000", {100: 0.9, 200: 0.5}, state=JobState.RUNNING))
     result = home.run("status")
     assert result.exit_code == 0
-    assert result.output == STATUS
+    assert masked(result.output) == STATUS
+
+
+def test_status_in_a_dry_run_shows_what_would_be_promoted(tmp_path: Path) -> None:
+    (tmp_path / "dry").mkdir()
+    home = Home(tmp_path / "dry").write()
+    policy = home.folder / "policies" / "prod.yaml"
+    policy.write_text(policy.read_text().replace("enforce", "dryRun"))
+    world = home.world()
+    world.hint(world.job("8812", {200: 0.95, 300: 0.7}))
+    text = masked(home.run("status").output)
+    assert "nothing yet  0       -      d-XXXXXX wouldPromote step 200 of vertex job 8812  settled" in text
+    assert "WOULD PROMOTE step 200 of vertex job 8812\n" in home.run("why", "support-router@prod").output
 
 
 def test_status_shows_holds_drift_and_dead_letters(home: Home, world: World) -> None:
@@ -171,6 +185,11 @@ def test_status_shows_holds_drift_and_dead_letters(home: Home, world: World) -> 
     assert document["dead_letters"][0]["event_id"] == "e-1"
     assert "c2VjcmV0" not in json.dumps(document)
     assert [alias["drift"] for alias in document["aliases"]] == ["5"]
+
+
+def test_status_is_silent_about_ended_jobs_that_no_policy_is_about(home: Home, world: World) -> None:
+    world.hint(world.job("1000", {100: 0.9}, created_at=START - timedelta(days=9)))
+    assert "1000" not in home.run("status").output
 
 
 def test_status_of_a_store_with_nothing_in_it(home: Home) -> None:
