@@ -30,7 +30,8 @@ lint: setup
 test: lint
 	$(RUN)coverage run -m pytest tests/unit
 	$(RUN)coverage report --skip-covered --fail-under=95
-	$(RUN)pytest tests --ignore=tests/unit --numprocesses 2 --dist loadgroup
+	$(RUN)pytest tests/contract tests/integration --numprocesses 2 --dist loadgroup
+	$(RUN)pytest tests/e2e
 
 # Needs the package index: only when pyproject.toml's dependencies change.
 lock:

@@ -52,6 +52,7 @@ def run(
         if kills:
             return _with_kills(console, source, folder, jars, kills, seed, report)
         with staged(source, folder, jars, Audience(console)) as theatre:
+            _announce(console, theatre)
             ended = theatre.play()
             _conclude(console, theatre, ended)
     except (ScenarioError, NoEmulators, NotReady, SettingsError, OSError) as exc:
@@ -82,6 +83,14 @@ def _with_kills(
     verdict = "[green]the same[/]" if ended.hash == calm.hash else "[red]NOT the same[/]"
     console.print(f"{kills} kills, seed {dice}: state {ended.hash[:16]}, without kills {calm.hash[:16]}: {verdict}")
     return 0 if ended.hash == calm.hash and calm.open is None and ended.open is None else 1
+
+
+def _announce(console: Console, theatre: Theatre) -> None:
+    spec, about = theatre.stage.scenario.spec, theatre.stage.scenario.metadata
+    console.print(Text.assemble((about.name, "bold"), ": ", about.description), soft_wrap=True)
+    pace = f"one second here is {spec.clock.factor:g} of the story's, which begins at {spec.clock.start:%H:%M}"
+    bus = "SQLite and its own queue" if theatre.plan.emulators is None else "the Firestore and Pub/Sub emulators"
+    console.print(f"[dim]nine functions on {bus}, two simulated providers; {pace}[/]", highlight=False, soft_wrap=True)
 
 
 def _conclude(console: Console, theatre: Theatre, ended: Ended) -> None:

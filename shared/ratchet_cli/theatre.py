@@ -4,6 +4,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _CALM_EMBEDDED = 1.0
 _CALM_EMULATORS = 4.0
 _FASTEST_TICK = 0.5
 _SILENT = 5
+_TALLIED = {"checkpoint.recorded": "checkpoints", "run.finished": "smoke runs", "promotion.promoted": "promotions"}
 _PERSONS = frozenset({"hold", "approval"})
 
 
@@ -70,6 +72,7 @@ class Audience:
         self.last_effect = time.monotonic()
         self._quiet = quiet
         self._told: set[str] = set()
+        self._tally: Counter[str] = Counter()
         self._clock: Mapping[str, Any] | None = None
 
     def hear(self, _: str, line: Line) -> None:
@@ -79,11 +82,15 @@ class Audience:
         # A checkpoint is recorded again with each thing that becomes known of it.
         if told is not None and not (line.get("event") == "checkpoint.recorded" and told in self._told):
             self._told.add(told)
+            self._tally[str(line["event"])] += 1
             self.say(told)
 
     def say(self, text: str) -> None:
         if not self._quiet:
             self.console.print(f"[dim]{self.now()}[/]  {text}", highlight=False, soft_wrap=True)
+
+    def tally(self) -> str:
+        return ", ".join(f"{self._tally[event]} {words}" for event, words in _TALLIED.items())
 
     def begin(self, clock: Mapping[str, Any]) -> None:
         self._clock = clock
@@ -143,7 +150,7 @@ class Theatre:
                 return None
             if now - started > self._seconds:
                 return left or "it did not come to rest"
-            show(f"[dim]{self.audience.now()}[/]  {left or 'nothing is open any more'}")
+            show(f"[dim]{self.audience.now()}  {self.audience.tally()}[/]  {left or 'nothing is open any more'}")
             time.sleep(_POLL)
 
     def _open(self, simulator: Simulated, killing: "_Killing") -> str | None:
