@@ -81,7 +81,8 @@ def _inconclusive(line: Line) -> str:
 def _promoted(line: Line) -> str:
     serial = int(line.get("serial", 0))
     what = f"[bold]{_plain(line.get('alias'))}[/] -> step {line.get('step')}, {checkpoint(line.get('candidate'))}"
-    return f"[bold green]PROMOTED[/] {what}, serial {serial - 1} -> {serial}"
+    did = "[bold yellow]ROLLED BACK" if line.get("event") == "promotion.rolled-back" else "[bold green]PROMOTED"
+    return f"{did}[/] {what}, serial {serial - 1} -> {serial}"
 
 
 def _decided(line: Line) -> str | None:

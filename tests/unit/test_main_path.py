@@ -177,6 +177,33 @@ def test_a_crash_between_the_provider_write_and_our_commit_is_finished_by_the_sw
     assert len(world.provider.writes) == 1
 
 
+def test_after_a_takeover_another_target_waits_until_no_frozen_worker_can_undo_it() -> None:
+    world = World()
+
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    job = world.job("8812", {100: 0.95, 200: 0.95, 300: 0.7})
+    world.provider.on_write = die
+    with pytest.raises(Killed):
+        world.hint(job)
+    world.provider.on_write = lambda: None
+    world.bus.waiting.clear()
+    world.sweep(4)
+    assert world.serving() == 100
+    since = world.clock.now()
+    world.command(Verb.PROMOTE, checkpoint=CheckpointKey(job, "2"), force=True)
+    assert world.serving() == 100
+    while world.serving() == 100:
+        world.sweep(1)
+        assert world.clock.now() - since < timedelta(minutes=20)
+    assert world.clock.now() - since > timedelta(minutes=8)
+    assert world.provider.writes[-1][1] == "2"
+
+
 def test_while_a_lease_is_live_nobody_else_carries_the_intent_on() -> None:
     world = World()
 

@@ -289,7 +289,7 @@ class _Loaded:
             model = _validated(_SuiteFile, document, self.findings)
             suite = None if model is None else _SuiteReader(document, self.findings).suite(model)
             if suite is None:
-                broken.add(_name_in(document))
+                broken.add(_name_in(document) or ANY)
             elif suite.name in self.suites:
                 self._twice(document, "suite", suite.name)
             else:

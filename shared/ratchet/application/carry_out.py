@@ -37,6 +37,7 @@ from ratchet.ports import (
 STALLED = timedelta(minutes=5)
 DENIED_WAIT = timedelta(minutes=10)
 HELD_LOOK = timedelta(minutes=5)
+QUIET = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def opened(
                 before = hands.providers.of(to.job).get_default(to.model)
             except ProviderError as error:
                 raise RetryableError("the model's default cannot be read") from error
-            intent = replace(intent, model=to.model, default_before=before)
+            intent = replace(intent, model=to.model, default_before=before, not_before=row.value.quiet_until)
             writes.append(row.write(replace(row.value, owner=alias.key, default_before=before, fence=fence)))
     return replace(alias, intent=intent, fence=fence), decision, writes
 
@@ -132,6 +133,7 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
     except ProviderError as error:
         # The write may have happened: only reading tells.
         log.emit(log.Event.PROVIDER_FAILED, alias=str(stored.value.key), code=type(error).__name__)
+        intent = replace(intent, contested=True)
     if _shows(hands, port, model, target):
         return _close(hands, stored, intent)
     return Deferred(intent.lease.until)
@@ -217,7 +219,8 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     if intent.model is not None:
         row = load_keyed(hands.store, Model, intent.model)
         assert row is not None
-        writes.append(row.write(_settled(row.value, intent)))
+        quiet_until = now + QUIET if intent.contested else row.value.quiet_until
+        writes.append(row.write(replace(_settled(row.value, intent), quiet_until=quiet_until)))
     kind = "applied" if forward else "aborted"
     closed = _commit(
         hands, stored, after, kind, "the intent is carried out" if forward else "the intent is void", writes

@@ -99,7 +99,7 @@ def taken_over(alias: Alias, owner: str, until: datetime) -> Alias:
     """The same intent in other hands, under the next fence."""
     assert alias.intent is not None
     fence = alias.fence + 1
-    return replace(alias, fence=fence, intent=replace(alias.intent, lease=Lease(owner, fence, until)))
+    return replace(alias, fence=fence, intent=replace(alias.intent, lease=Lease(owner, fence, until), contested=True))
 
 
 def verify(rows: Iterable[HistoryRow]) -> str | None:

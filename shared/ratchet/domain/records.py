@@ -205,7 +205,8 @@ class Direction(StrEnum):
 class Intent:
     """A decision being carried out. With a `model`, the provider's default is written before the alias moves.
 
-    `BACK` returns the model's default to `default_before`; the alias does not move.
+    `BACK` returns the model's default to `default_before`; the alias does not move. `contested` once it had a second
+    holder, or a write whose outcome nobody knows: a late write of this target may still arrive.
     """
 
     direction: Direction
@@ -217,6 +218,7 @@ class Intent:
     default_before: str | None = None
     not_before: datetime | None = None
     roll_back: bool = False
+    contested: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +277,10 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A provider model whose default one alias owns. `default` is what we recorded, null before our first write."""
+    """A provider model whose default one alias owns. `default` is what we recorded, null before our first write.
+
+    No other target is written before `quiet_until`: until then a frozen worker's write could still undo it.
+    """
 
     COLLECTION: ClassVar[str] = "models"
 
@@ -284,6 +289,7 @@ class Model:
     default: str | None = None
     default_before: str | None = None
     fence: int = 0
+    quiet_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,7 +175,7 @@ def rules() -> Rules:
     state = tuple(
         (str(path), stat.st_mtime_ns, stat.st_size)
         for folder in folders
-        for path in sorted(folder.rglob("*.y*ml"))
+        for path in sorted(folder.glob("*.y*ml"))
         for stat in [path.stat()]
     )
     known = _seen.get("rules")
