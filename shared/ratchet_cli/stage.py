@@ -18,6 +18,7 @@ import yaml
 from ratchet_cli.processes import Command
 from ratchet_sim.scenario import Scenario, Spec, load
 
+SIMULATOR = "simulator"
 _SHARED = Path(__file__).resolve().parents[1]
 BUILTIN = _SHARED / "ratchet_sim" / "scenarios" / "builtin.yaml"
 
@@ -96,7 +97,7 @@ class Stage:
     def simulator(self) -> Command:
         state = ["--state", str(self.folder / "simulator"), "--port", str(self.port)]
         arguments = [sys.executable, "-m", "ratchet_sim.server", "--scenario", str(self.folder / "scenario.yaml")]
-        return Command("simulator", [*arguments, *state], {"PYTHONPATH": str(_SHARED)}, self.port)
+        return Command(SIMULATOR, [*arguments, *state], {"PYTHONPATH": str(_SHARED)}, self.port)
 
     def _openai(self) -> list[Any]:
         return [account for account in self.scenario.spec.accounts if account.provider == "openai"]

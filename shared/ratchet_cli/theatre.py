@@ -72,7 +72,7 @@ class Audience:
         self.last_effect = time.monotonic()
         self._quiet = quiet
         self._told: set[str] = set()
-        self._tally: Counter[str] = Counter()
+        self._seen: set[tuple[str, ...]] = set()
         self._clock: Mapping[str, Any] | None = None
 
     def hear(self, _: str, line: Line) -> None:
@@ -82,7 +82,9 @@ class Audience:
         # A checkpoint is recorded again with each thing that becomes known of it.
         if told is not None and not (line.get("event") == "checkpoint.recorded" and told in self._told):
             self._told.add(told)
-            self._tally[str(line["event"])] += 1
+            self._seen.add(
+                (str(line["event"]), *(str(line.get(name)) for name in ("checkpoint", "suite", "decision_id")))
+            )
             self.say(told)
 
     def say(self, text: str) -> None:
@@ -90,7 +92,8 @@ class Audience:
             self.console.print(f"[dim]{self.now()}[/]  {text}", highlight=False, soft_wrap=True)
 
     def tally(self) -> str:
-        return ", ".join(f"{self._tally[event]} {words}" for event, words in _TALLIED.items())
+        counts = Counter(event for event, *_ in list(self._seen))
+        return ", ".join(f"{counts[event]} {words}" for event, words in _TALLIED.items())
 
     def begin(self, clock: Mapping[str, Any]) -> None:
         self._clock = clock
@@ -274,6 +277,9 @@ def staged(source: Path, folder: Path, jars: Jars | None, audience: Audience, sl
     first = free_ports(local.PORTS + 3)
     play = stage.set_up(source, folder, first + local.PORTS, slower)
     spec = play.scenario.spec
+    unknown = sorted({kill.function for kill in spec.kills} - {*local.FUNCTIONS, local.DELIVERY, stage.SIMULATOR})
+    if unknown:
+        raise scenarios.ScenarioError(f"{source}: kills: no process is named {', '.join(unknown)}")
     emulators = None
     if jars is not None:
         emulators = Emulators(f"demo-{folder.name}-{first}".lower(), first + local.PORTS + 1, first + local.PORTS + 2)

@@ -141,8 +141,9 @@ def test_an_answer_that_was_cut_at_16_kib_is_not_judged_by_its_text() -> None:
     assert outcome(assertion("latency", threshold=1000), text, whole=text + "y") is PASS
 
 
-def test_json_nested_beyond_the_parser_is_an_error_and_no_crash() -> None:
-    assert outcome(assertion("is-json"), "[" * 8000 + "]" * 8000) is ERROR
+def test_json_nested_beyond_the_parser_is_never_held_against_the_model() -> None:
+    # How deep the parser goes is the interpreter's: 3.11 gives up here, 3.13 does not.
+    assert outcome(assertion("is-json"), "[" * 8000 + "]" * 8000) in (PASS, ERROR)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,11 @@ from ratchet.domain.gates import Candidate
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
-from ratchet.domain.policy import Apply, Policy, Rules
+from ratchet.domain.policy import Apply, Policy, Rules, Until
 from ratchet.domain.records import (
     Alias,
     Checkpoint,
+    CheckpointState,
     Job,
     Pointer,
     Purpose,
@@ -85,7 +86,9 @@ def _decide(hands: Hands, key_: AliasKey, job: JobKey, policy: Policy, rules: Ru
         alias = read.alias.value
         if alias.intent is not None:
             return carry_out(hands, key_)
-        waiting = [stored for stored in read.checkpoints if key_ in stored.value.open_aliases]
+        waiting = [
+            stored for stored in read.checkpoints if key_ in stored.value.open_aliases and _ripe(stored.value, policy)
+        ]
         if not waiting:
             _announce_last(hands, alias)
             return Ignored("decided")
@@ -124,7 +127,11 @@ def _read(hands: Hands, key_: AliasKey, job_key: JobKey, policy: Policy) -> _Rea
         policy=policy,
         job=job.value,
         # A checkpoint that this policy never selected, or no longer does, is not its candidate.
-        candidates=[c for c in candidates if key_ in c.checkpoint.open_aliases or str(key_) in c.checkpoint.decided],
+        candidates=[
+            c
+            for c in candidates
+            if (key_ in c.checkpoint.open_aliases or str(key_) in c.checkpoint.decided) and _ripe(c.checkpoint, policy)
+        ],
         current=_pointed(hands, current, known, policy),
         last_good=_pointed(hands, last_good, known, policy),
         quarantine=frozenset(alias.value.quarantine),
@@ -132,6 +139,18 @@ def _read(hands: Hands, key_: AliasKey, job_key: JobKey, policy: Policy) -> _Rea
         now=hands.clock.now(),
     )
     return _Read(alias, situation, checkpoints)
+
+
+def _ripe(checkpoint: Checkpoint, policy: Policy) -> bool:
+    """One by one, a checkpoint is judged when its own tests have ended; by the job, `settle` waits for all of them.
+
+    Without this, the first one tested would decide of those still under test, for good.
+    """
+    if policy.until is Until.JOB_TERMINAL or Apply.VERTEX_DEFAULT in policy.apply:
+        return True
+    if checkpoint.state is not CheckpointState.READY:
+        return checkpoint.state is CheckpointState.GONE
+    return {evidence.suite_digest for evidence in policy.evidence} <= set(checkpoint.tested)
 
 
 def _pointed(
