@@ -34,7 +34,7 @@ from ratchet.ports import (
     Write,
 )
 
-STALLED = timedelta(minutes=5)
+STALLED_SECONDS = 300.0  # real, as the leases are that it outlasts
 DENIED_WAIT = timedelta(minutes=10)
 HELD_LOOK = timedelta(minutes=5)
 QUIET = timedelta(minutes=10)
@@ -104,7 +104,7 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
         stored = stored_or_none
         intent = stored.value.intent
         assert intent is not None
-    if now - intent.opened_at > STALLED:
+    if now - intent.opened_at > hands.clock.real(STALLED_SECONDS):
         log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=intent.decision[:6])
     if intent.model is None:
         return _rest(hands, stored, HELD_LOOK) if _held(hands, stored.value, intent) else _close(hands, stored, intent)
