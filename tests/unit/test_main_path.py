@@ -52,6 +52,17 @@ def test_nothing_is_decided_while_the_job_still_trains() -> None:
     assert world.serving() == 200
 
 
+def test_the_default_is_written_even_if_the_job_s_end_outruns_the_news_of_its_model() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95, 200: 0.70}, state=JobState.RUNNING))
+    job = world.job("8812", {100: 0.95, 200: 0.70})
+    world.deliver_payload(TuningJobHint(job=job, reason="test"))
+    world.bus.waiting.sort(key=lambda event: event.topic != "promotions")
+    world.settle()
+    assert world.serving() == 100
+    assert [checkpoint for _, checkpoint in world.provider.writes] == ["1"]
+
+
 def test_a_redelivered_message_changes_nothing() -> None:
     world = World()
     world.hint(world.job("8812", {100: 0.95, 200: 0.92}))

@@ -54,33 +54,32 @@ class Hands:
 
 
 def opened(
-    hands: Hands, alias: Alias, decision: Decision, to: Checkpoint, *, apply: bool
+    hands: Hands, alias: Alias, decision: Decision, to: Checkpoint, model: str | None, *, apply: bool
 ) -> tuple[Alias, Decision, list[Write]]:
     """The alias with an intent towards `to` under the next fence, the decision, and the model's row if one is written.
 
-    A model whose default belongs to another alias is left alone: this alias moves without it, and the decision says so.
+    `model` is the job's, not the checkpoint's: a job that has just ended has told its own document of it first. A model
+    whose default belongs to another alias is left alone: this alias moves without it, and the decision says so.
     """
     assert to.target is not None
     now = hands.clock.now()
-    pointer = Pointer(
-        checkpoint=to.key, step=to.step, target=to.target, model=to.model, decision=decision.id, since=now
-    )
+    pointer = Pointer(checkpoint=to.key, step=to.step, target=to.target, model=model, decision=decision.id, since=now)
     fence = alias.fence + 1
     lease = Lease(hands.owner, fence, now + hands.clock.real(hands.limits.lease))
     intent = Intent(direction=Direction.FORWARD, decision=decision.id, to=pointer, lease=lease, opened_at=now)
     writes: list[Write] = []
-    if apply and to.model is not None:
-        row = load_keyed(hands.store, Model, to.model) or Stored(Model(name=to.model, owner=None), None)
+    if apply and model is not None:
+        row = load_keyed(hands.store, Model, model) or Stored(Model(name=model, owner=None), None)
         owner = row.value.owner
         if owner is not None and owner != alias.key:
             words = f"; the default of its model belongs to {owner} and stays"
             decision = replace(decision, reason=decision.reason + words)
         else:
             try:
-                before = hands.providers.of(to.job).get_default(to.model)
+                before = hands.providers.of(to.job).get_default(model)
             except ProviderError as error:
                 raise RetryableError("the model's default cannot be read") from error
-            intent = replace(intent, model=to.model, default_before=before, not_before=row.value.quiet_until)
+            intent = replace(intent, model=model, default_before=before, not_before=row.value.quiet_until)
             writes.append(row.write(replace(row.value, owner=alias.key, default_before=before, fence=fence)))
     return replace(alias, intent=intent, fence=fence), decision, writes
 

@@ -256,7 +256,7 @@ def _commit(
     if decision.outcome is Outcome.PROMOTED:
         target = next(c.checkpoint for c in read.situation.candidates if c.key == decision.candidate)
         apply = Apply.VERTEX_DEFAULT in policy.apply
-        after, decision, writes = opened(hands, after, decision, target, apply=apply)
+        after, decision, writes = opened(hands, after, decision, target, read.situation.job.model, apply=apply)
     writes += record(read.alias, after, decision)
     if decision.final:
         writes += [_strike(stored, decision, policy) for stored in waiting[:_STRUCK_WITH_DECISION]]

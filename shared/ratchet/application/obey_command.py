@@ -17,7 +17,7 @@ from ratchet.domain.keys import ALL_ALIASES
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
 from ratchet.domain.policy import Apply, Policy, Rules
-from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Model, Pointer
+from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Job, Model, Pointer
 from ratchet.ports import Commit, ProviderError, Write
 
 
@@ -144,9 +144,9 @@ def _roll_back(hands: Hands, command: Command, alias: Alias, decision: Decision)
         generation=alias.generation + 1,
     )
     # Only a default that this alias has set is set back.
-    row = load_keyed(hands.store, Model, to.model) if to.model else None
+    row = load_keyed(hands.store, Model, pointer.model) if pointer.model else None
     owned = row is not None and row.value.owner == alias.key
-    after, decision, writes = opened(hands, after, decision, to, apply=owned)
+    after, decision, writes = opened(hands, after, decision, to, pointer.model, apply=owned)
     assert after.intent is not None
     after = replace(after, intent=replace(after.intent, roll_back=True))
     return _Answer(alias=after, decision=decision, writes=tuple(writes))
@@ -186,7 +186,8 @@ def _promote(hands: Hands, command: Command, alias: Alias, decision: Decision, r
     quarantine = tuple(key for key in alias.quarantine if key != checkpoint.key)
     after = replace(alias, quarantine=quarantine, generation=alias.generation + 1)
     apply = policy is not None and Apply.VERTEX_DEFAULT in policy.apply
-    after, decision, writes = opened(hands, after, decision, checkpoint, apply=apply)
+    job = load_keyed(hands.store, Job, checkpoint.job)
+    after, decision, writes = opened(hands, after, decision, checkpoint, job.value.model if job else None, apply=apply)
     return _Answer(alias=after, decision=decision, writes=tuple(writes))
 
 
