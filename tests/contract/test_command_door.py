@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from ratchet.domain.decide import command_key
 from ratchet.domain.events import Command, Topic
 from ratchet.domain.keys import AliasKey
-from ratchet.runtime.command_door import decision_key, receive_command
+from ratchet.runtime.command_door import receive_command
 from ratchet.runtime.ids import SystemIds
 from support.recording import FixedClock, LogLines, RecordingBus, captured, framework_app
 
@@ -58,7 +59,7 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 def test_a_command_is_published_and_answered_with_its_decision(door: Door) -> None:
     answer = door.post({**HOLD, "id": "command-1"})
     assert answer.status_code == 202
-    assert answer.json == {"id": "command-1", "decision": decision_key(AliasKey("line", "prod"), "command-1")}
+    assert answer.json == {"id": "command-1", "decision": command_key(AliasKey("line", "prod"), "command-1")}
     assert (door.command.actor, door.command.actor_verified) == ("local:ann", False)
     assert door.command.expires_at - door.command.issued_at == timedelta(minutes=10)
     assert door.log.lines[0]["event"] == "command.accepted"

@@ -10,12 +10,12 @@ from datetime import timedelta
 
 from ratchet import log
 from ratchet.application.state import Stored, create, load, load_alias, load_keyed
-from ratchet.domain.alias import advance, moved, taken_over, timer
+from ratchet.domain.alias import HELD_LOOK, advance, moved, taken_over, timer
 from ratchet.domain.decide import Decision
 from ratchet.domain.decide import Outcome as Decided
 from ratchet.domain.events import DecisionMade, Event, Topic
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
-from ratchet.domain.limits import READ_BACK, SETTLE, Limits
+from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE, Limits
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import Alias, Checkpoint, Direction, Intent, Lease, Model, Pointer
 from ratchet.ports import (
@@ -35,8 +35,6 @@ from ratchet.ports import (
 )
 
 STALLED_SECONDS = 300.0  # real, as the leases are that it outlasts
-DENIED_WAIT = timedelta(minutes=10)
-HELD_LOOK = timedelta(minutes=5)
 QUIET = timedelta(minutes=10)
 
 

@@ -13,7 +13,7 @@ from ratchet.application.record_checkpoint import LOST_MESSAGE
 from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
 from ratchet.domain.keys import digest
-from ratchet.domain.limits import Limits, backoff
+from ratchet.domain.limits import DENIED_WAIT, Limits, backoff
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.policy import Case, Rules, Suite
 from ratchet.domain.records import (
@@ -52,7 +52,6 @@ Grade = Callable[[Case, Answer], tuple[CaseOutcome, str]]
 
 ATTEMPTS = 3
 SILENT_FOR = timedelta(hours=24)
-DENIED_WAIT = timedelta(minutes=10)
 _RESULTS_PER_BATCH = 15
 
 

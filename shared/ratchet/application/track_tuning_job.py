@@ -12,6 +12,7 @@ from ratchet import log
 from ratchet.application.state import Stored, find_all, load_keyed
 from ratchet.domain.events import CheckpointSeen, Event, PromotionDue, Topic, TuningJobHint
 from ratchet.domain.keys import CheckpointKey, JobKey, digest
+from ratchet.domain.limits import DENIED_WAIT
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import Checkpoint, Job, JobState
 from ratchet.ports import (
@@ -33,7 +34,6 @@ from ratchet.ports import (
 POLL = timedelta(minutes=5)
 RECHECK = timedelta(minutes=20)
 RECHECKS = 3
-DENIED_WAIT = timedelta(minutes=10)
 GONE_AFTER = timedelta(minutes=10)
 GIVE_UP = timedelta(hours=24)
 

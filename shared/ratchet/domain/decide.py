@@ -155,6 +155,7 @@ def decision_key(alias: AliasKey, generation: int, policy_digest: str, evidence:
 
 
 def command_key(alias: AliasKey, command_id: str) -> str:
+    """Where the decision of a command is found, from the moment it is asked for."""
     return digest(str(alias), command_id)
 
 

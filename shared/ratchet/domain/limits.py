@@ -36,6 +36,10 @@ SETTLE = 30.0
 """Seconds that a provider is given to show a write, before a different one may follow."""
 
 
+DENIED_WAIT = timedelta(minutes=10)
+"""After a 401 or 403: a person must mend it, and asking sooner only fills the log."""
+
+
 def backoff(tries: int, fraction: float, floor: float | None = None) -> timedelta:
     """Full jitter up to 10 s x 2^tries, at most ten minutes; not before `floor` seconds, which is capped at an hour."""
     jittered = fraction * min(600.0, 10.0 * 2 ** min(tries, 10))

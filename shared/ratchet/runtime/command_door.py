@@ -9,8 +9,9 @@ from typing import Any
 from flask import Request, Response, jsonify
 
 from ratchet import log
+from ratchet.domain.decide import command_key
 from ratchet.domain.events import Command, Event, Topic, Verb
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey
 from ratchet.ports import Bus, BusUnavailable, Clock, Ids
 from ratchet.runtime import strict_json
 from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body, set_body_aside
@@ -24,11 +25,6 @@ MAX_BODY = 4096
 LIFETIME = timedelta(minutes=10)
 
 _FIELDS = frozenset({"verb", "alias", "reason", "checkpoint", "force", "id"})
-
-
-def decision_key(alias: AliasKey, command_id: str) -> str:
-    """Where the decision of a command will be found."""
-    return digest(str(alias), command_id)
 
 
 def receive_command(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Response:
@@ -67,7 +63,7 @@ def _receive(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Response:
         log.Event.COMMAND_ACCEPTED, code="ok", event_id=f"command-{command.id}", verb=command.verb,
         alias=str(command.alias), actor_verified=verified,
     )  # fmt: skip
-    response = jsonify(id=command.id, decision=decision_key(command.alias, command.id))
+    response = jsonify(id=command.id, decision=command_key(command.alias, command.id))
     response.status_code = 202
     return response
 
