@@ -4,8 +4,12 @@ VENV := .venv
 RUN := $(VENV)/bin/
 KILLS ?= 50
 SEED ?= 1
+SEEDS ?= 300
+FROM ?= 1
+SECONDS ?= 60
+MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +36,24 @@ test: lint
 	$(RUN)coverage report --skip-covered --fail-under=95
 	$(RUN)pytest tests/contract tests/integration --numprocesses 2 --dist loadgroup
 	$(RUN)pytest tests/e2e
+
+# The long forms of what `make test` searches; each leaves its figures for `make report`.
+verify: lint
+	RATCHET_TESTS=long $(RUN)pytest tests/unit tests/contract tests/integration tests/simulation --numprocesses 2 --dist loadgroup --timeout 7200
+	$(MAKE) simulate SEEDS=20000
+	$(MAKE) chaos
+
+simulate: setup
+	PYTHONPATH=shared:tests PYTHONHASHSEED=0 $(RUN)python -m simulation --seeds $(SEEDS) --from $(FROM)
+
+chaos: setup
+	PYTHONPATH=shared:tests $(RUN)python -m chaos --seconds $(SECONDS)
+
+fuzz: setup
+	PYTHONPATH=shared:tests $(RUN)python -m fuzz --minutes $(MINUTES)
+
+report: setup
+	PYTHONPATH=shared:tests $(RUN)python tests/report.py
 
 # Needs the package index: only when pyproject.toml's dependencies change.
 lock:

@@ -1,0 +1,44 @@
+"""`make report`: fold the figures of the last runs into tests/REPORT.md; sections without new figures stay."""
+
+import json
+import re
+from pathlib import Path
+
+from support.figures import FOLDER
+
+REPORT = Path(__file__).with_name("REPORT.md")
+_HEAD = """\
+# What the tests measured
+
+Written by `make report` from the figures that the named commands left; never by hand.
+"""
+
+
+def fold(report: str, new: dict[str, str]) -> str:
+    """Replace or add these sections, in the order of their names."""
+    parts = re.split(r"(?m)^## ", report)[1:]
+    sections = {part.partition("\n")[0].strip(): f"## {part.rstrip()}\n" for part in parts}
+    sections.update(new)
+    return "\n".join([_HEAD, *(sections[name] for name in sorted(sections))])
+
+
+def render(content: dict) -> str:
+    lines = [
+        f"## {content['section']}",
+        "",
+        f"`{content['command']}`, {content['at']}, Python {content['python']}, {content['cores']} cores",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in content["figures"].items()),
+    ]
+    for name, items in content["lists"].items():
+        lines += ["", f"{name}:", "", *(f"- {item}" for item in items)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
+    before = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
+    REPORT.write_text(fold(before, {c["section"]: render(c) for c in contents}), encoding="utf-8")
+    print(f"{REPORT.name}: {len(contents)} sections written")

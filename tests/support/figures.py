@@ -1,0 +1,30 @@
+"""Figures of a run, kept for `make report`: each section is written whole by the run that measured it."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "figures"
+
+
+def record(
+    section: str, command: str, figures: Mapping[str, object], *, lists: Mapping[str, Sequence[str]] = {}
+) -> None:
+    """Keep a section: what was measured, by which command; `lists` are printed below, one item a line."""
+    content = {
+        "section": section,
+        "command": command,
+        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "figures": {name: str(value) for name, value in figures.items()},
+        "lists": {name: list(items) for name, items in lists.items()},
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{section.lower().replace(' ', '-')}.json"
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    partial.replace(path)
