@@ -34,7 +34,7 @@ lint: setup
 test: lint
 	$(RUN)coverage run -m pytest tests/unit
 	$(RUN)coverage report --skip-covered --fail-under=95
-	$(RUN)pytest tests/contract tests/integration --numprocesses 2 --dist loadgroup
+	$(RUN)pytest tests/contract tests/integration tests/simulation --numprocesses 2 --dist loadgroup
 	$(RUN)pytest tests/e2e
 
 # The long forms of what `make test` searches; each leaves its figures for `make report`.

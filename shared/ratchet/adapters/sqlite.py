@@ -9,7 +9,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,14 +60,18 @@ _POSTPONE = """
 class SqliteStore:
     """A `Store` in the file at `path`, or in memory for `:memory:`.
 
-    Here a version alone names a document's state, so a token's mark is None.
+    Here a version alone names a document's state, so a token's mark is None. `pause` waits, in seconds, before a commit
+    is tried again.
     """
 
     _connection_class: ClassVar[type[sqlite3.Connection]] = sqlite3.Connection
 
-    def __init__(self, path: str | Path, *, budget_seconds: float = 10.0) -> None:
+    def __init__(
+        self, path: str | Path, *, budget_seconds: float = 10.0, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._path = str(path)
         self._budget_seconds = budget_seconds
+        self._pause = pause
         self._own = threading.local()
         self._lock = threading.RLock()
         self._memory = self._connect() if self._path == ":memory:" else None
@@ -113,7 +117,7 @@ class SqliteStore:
                 pause = random.uniform(0, longest)  # noqa: S311
                 if time.monotonic() + pause >= deadline:
                     raise StoreUncertain from exc
-                time.sleep(pause)
+                self._pause(pause)
                 longest = min(1.0, longest * 2)
 
     def _read(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,18 +73,24 @@ class SqliteQueue:
     `published` is set by each publish of this process, for a delivery loop beside it to wake up on.
     """
 
-    def __init__(self, path: Path | str, subscriptions: Sequence[Subscription]) -> None:
+    def __init__(
+        self, path: Path | str, subscriptions: Sequence[Subscription], now: Callable[[], float] = time.time
+    ) -> None:
         self.subscriptions: Mapping[str, Subscription] = {each.name: each for each in subscriptions}
         self.published = threading.Event()
         self._path = path
+        self._now = now
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     def publish(self, event: Event) -> None:
-        now = time.time()
-        message = message_of(event, datetime.fromtimestamp(now, UTC), log.traceparent())
+        moment = datetime.fromtimestamp(self._now(), UTC)
+        self.send(event.topic, message_of(event, moment, log.traceparent()))
+
+    def send(self, topic: Topic, message: Message) -> None:
+        """Publish these bytes and attributes as they are."""
         with self._transaction() as connection:
-            self._insert(connection, event.topic, message, now)
+            self._insert(connection, topic, message, self._now())
         self.published.set()
 
     def due(self, now: float) -> Sequence[str]:
@@ -97,6 +103,12 @@ class SqliteQueue:
                     "SELECT 1 FROM queue WHERE subscription = ? AND due_at <= ? LIMIT 1", (name, now)
                 ).fetchone()
             ]
+
+    def next_due(self) -> float | None:
+        """When the next message is due, in Unix seconds; None: there is none."""
+        with self._opened() as connection:
+            (due,) = connection.execute("SELECT min(due_at) FROM queue").fetchone()
+        return None if due is None else float(due)
 
     def lease(self, subscription: str, limit: int, now: float) -> Sequence[Lease]:
         """Take up to `limit` due messages, the longest due first, for the length of the ack deadline."""

@@ -95,16 +95,14 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
     if intent.not_before is not None and intent.not_before > now:
         return Deferred(intent.not_before)
     if not mine:
-        stored_or_none = _take_over(hands, stored)
-        if stored_or_none is None:
+        if not _take_over(hands, stored):
             return Deferred(now + hands.clock.real(hands.limits.lease))
-        stored = stored_or_none
-        intent = stored.value.intent
-        assert intent is not None
+        # As it is by now: who was frozen right after the commit may have lost the lease again.
+        return carry_out(hands, key)
     if now - intent.opened_at > hands.clock.real(STALLED_SECONDS):
         log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=intent.decision[:6])
     if intent.model is None:
-        return _rest(hands, stored, HELD_LOOK) if _held(hands, stored.value, intent) else _close(hands, stored, intent)
+        return _rest(hands, stored, HELD_LOOK) if _held(hands, key, intent) else _close(hands, stored, intent)
     return _apply(hands, stored, intent, intent.model)
 
 
@@ -117,9 +115,12 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
     try:
         shown = port.get_default(model)
         if shown != target:
-            if _held(hands, stored.value, intent):
+            asked = hands.clock.now()
+            if _held(hands, stored.value.key, intent):
                 return _rest(hands, stored, HELD_LOOK)
-            if hands.clock.now() + _write_takes(hands) >= intent.lease.until:
+            now, takes = hands.clock.now(), _write_takes(hands)
+            # Nor long after the hold was asked for: frozen since, we would not know of one that was set meanwhile.
+            if now + takes >= intent.lease.until or now - asked >= takes:
                 return Deferred(intent.lease.until)
             port.set_default(model, target)
     except (NotFound, Refused):
@@ -144,11 +145,11 @@ def _write_takes(hands: Hands) -> timedelta:
     return hands.clock.real(hands.limits.provider_timeout + hands.limits.skew)
 
 
-def _held(hands: Hands, alias: Alias, intent: Intent) -> bool:
+def _held(hands: Hands, key: AliasKey, intent: Intent) -> bool:
     """Read last, right before the write. A roll-back holds its alias itself, and is what a hold is followed by."""
     if intent.roll_back:
         return False
-    return alias.hold is not None or load_alias(hands.store, ALL_ALIASES).value.hold is not None
+    return any(load_alias(hands.store, each).value.hold is not None for each in (key, ALL_ALIASES))
 
 
 def _shows(hands: Hands, port: ProviderPort, model: str, target: str) -> bool:
@@ -164,7 +165,7 @@ def _shows(hands: Hands, port: ProviderPort, model: str, target: str) -> bool:
     return False
 
 
-def _take_over(hands: Hands, stored: Stored[Alias]) -> Stored[Alias] | None:
+def _take_over(hands: Hands, stored: Stored[Alias]) -> bool:
     until = hands.clock.now() + hands.clock.real(hands.limits.lease)
     after = taken_over(stored.value, hands.owner, until)
     return _commit(hands, stored, after, "intent.taken-over", "the lease of the one before has ended")
@@ -194,7 +195,7 @@ def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
         not_before=not_before,
     )
     after = replace(stored.value, fence=fence, intent=back)
-    if _commit(hands, stored, after, "intent.aborting", "the provider refuses the target, or it is gone") is None:
+    if not _commit(hands, stored, after, "intent.aborting", "the provider refuses the target, or it is gone"):
         return Deferred(not_before)
     log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=intent.decision[:6])
     return Deferred(not_before)
@@ -219,10 +220,8 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
         quiet_until = now + QUIET if intent.contested else row.value.quiet_until
         writes.append(row.write(replace(_settled(row.value, intent), quiet_until=quiet_until)))
     kind = "applied" if forward else "aborted"
-    closed = _commit(
-        hands, stored, after, kind, "the intent is carried out" if forward else "the intent is void", writes
-    )
-    if closed is None:
+    reason = "the intent is carried out" if forward else "the intent is void"
+    if not _commit(hands, stored, after, kind, reason, writes):
         return Deferred(intent.lease.until)
     decision = load(hands.store, Decision, intent.decision)
     if decision is not None and forward:
@@ -254,8 +253,8 @@ def _log_move(before: Alias, after: Alias, decision: Decision) -> None:
 
 def _commit(
     hands: Hands, stored: Stored[Alias], after: Alias, kind: str, reason: str, writes: list[Write] | None = None
-) -> Stored[Alias] | None:
-    """The alias, its history row and whatever belongs to the change, in one batch; None when somebody was quicker."""
+) -> bool:
+    """The alias, its history row and whatever belongs to the change, in one batch; False when somebody was quicker."""
     now = hands.clock.now()
     decision = stored.value.intent.decision if stored.value.intent else None
     after, row = advance(stored.value, after, kind=kind, at=now, actor="policy", decision=decision, reason=reason)
@@ -263,9 +262,7 @@ def _commit(
     if not after.intent and after.waiting:
         after = replace(after, next_look_at=now)  # whoever waited for the slot is looked at again
     batch = [stored.write(after), create(row), *(writes or [])]
-    if hands.store.commit(batch, hands.ids.fresh()) is Commit.CONFLICT:
-        return None
-    return load_alias(hands.store, after.key)
+    return hands.store.commit(batch, hands.ids.fresh()) is Commit.COMMITTED
 
 
 def watches_default(alias: Alias) -> bool:
@@ -293,7 +290,7 @@ def look_for_drift(hands: Hands, key: AliasKey) -> None:
     if drift != alias.drift:
         after = replace(alias, drift=drift, generation=alias.generation + 1)
         reason = "the default was changed by somebody else" if drift else "the default is ours again"
-        if _commit(hands, stored, after, "drifted", reason) is not None and drift:
+        if _commit(hands, stored, after, "drifted", reason) and drift:
             log.emit(log.Event.ALIAS_DRIFTED, alias=str(key), shown=drift, recorded=row.value.default)
         return
     looked = replace(alias, next_look_at=timer(alias, hands.clock.now(), watches_default=True))

@@ -99,6 +99,10 @@ def _decide(hands: Hands, key_: AliasKey, job: JobKey, policy: Policy, rules: Ru
         if known is not None:
             announce(hands, known.value, alias.serial, carried_out=False, again=True)
             _look_again(hands, read.alias)
+            if known.value.final:
+                # Opened anew since, by a worker that still had the rules of before.
+                for stored in waiting:
+                    hands.store.commit([_strike(stored, known.value, policy)], hands.ids.fresh())
             return Ignored("known")
         decision = _decision(hands, identity, read, ruling, evidence)
         _remember_rules(hands, policy, rules)

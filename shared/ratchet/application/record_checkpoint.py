@@ -45,10 +45,12 @@ def record_checkpoint(
 
 
 def _due(checkpoint: Checkpoint) -> list[SmokeTestDue]:
-    if checkpoint.target is None or checkpoint.state is CheckpointState.GONE:
+    if checkpoint.state is CheckpointState.GONE:
         return []
     if checkpoint.unlisted_since is not None:
         return [SmokeTestDue(checkpoint=checkpoint.key, suite="-", purpose=Purpose.PROBE)]
+    if checkpoint.target is None:
+        return []
     return [
         SmokeTestDue(checkpoint=checkpoint.key, suite=suite, purpose=Purpose.GATE) for suite in checkpoint.open_suites
     ]
@@ -68,7 +70,8 @@ def merge(before: Checkpoint | None, seen: CheckpointSeen, rules: Rules, since: 
     filled = _filled(known, seen)
     state = _state(filled, seen)
     filled = replace(filled, state=state, unlisted_since=None if seen.listed else known.unlisted_since or seen.seen_at)
-    if filled.selected_under != rules.digest:
+    is_back = known.state is CheckpointState.GONE and seen.listed  # what was open was given up when it went
+    if is_back or filled.selected_under != rules.digest:
         filled = _selected(filled, rules, since)
     if filled == known and before is not None:
         return before

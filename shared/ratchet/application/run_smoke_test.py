@@ -377,11 +377,13 @@ def _wake(world: _World, checkpoint: Checkpoint) -> None:
 
 
 def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint]) -> Outcome:
-    """Twice not listed, and the target says 404: it is gone. Anything else leaves it as it is."""
+    """Twice not listed, and the target says 404, if it ever had one: it is gone. Anything else leaves it as it is."""
     checkpoint = stored.value
-    if checkpoint.unlisted_since is None or checkpoint.state is CheckpointState.GONE or checkpoint.target is None:
+    if checkpoint.unlisted_since is None or checkpoint.state is CheckpointState.GONE:
         return Ignored("listed")
     try:
+        if checkpoint.target is None:
+            raise NotFound
         port.probe(checkpoint.target)
     except NotFound:
         gone = replace(checkpoint, state=CheckpointState.GONE, open_suites=(), next_look_at=None)

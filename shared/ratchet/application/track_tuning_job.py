@@ -36,6 +36,7 @@ RECHECK = timedelta(minutes=20)
 RECHECKS = 3
 GONE_AFTER = timedelta(minutes=10)
 GIVE_UP = timedelta(hours=24)
+LIST_LAG = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +104,17 @@ def plan_tracking(
     missing = {name: before.missing.get(name, now) for name in sorted(expected - listed)}
     seen = [_seen(view, checkpoint, now) for checkpoint in listing]
     news = [event for event in seen if _differs(event, known.get(event.checkpoint.id), rules_digest)]
-    news += [
-        replace(_recorded(view, known[name], now), listed=False)
-        for name, since in missing.items()
-        if name in known and known[name].unlisted_since is None and now - since >= GONE_AFTER
-    ]
+    gone = [name for name, since in missing.items() if _pending(known.get(name)) and now - since >= GONE_AFTER]
+    news += [replace(_recorded(view, name, known.get(name), now), listed=False) for name in gone]
     complete = all(event.target is not None and event.step is not None for event in seen)
     ended_at = view.ended_at or before.ended_at or (now if view.state.terminal else None)
-    resting = view.state.terminal and complete and not news and not any(_pending(known.get(name)) for name in missing)
-    overdue = view.state.terminal and not resting and ended_at is not None and now - ended_at >= GIVE_UP
+    whole = complete and not news and not any(_pending(known.get(name)) for name in missing)
+    ended_for = now - ended_at if view.state.terminal and ended_at is not None else timedelta(0)
+    untested = any(checkpoint.open_suites for checkpoint in known.values())
+    # A list may lag behind the job's end; what is gone may be listed again; and what is still tested may yet vanish.
+    resting = view.state.terminal and whole and not missing and not untested and ended_for >= LIST_LAG
     # A terminal job that is looked at again long after (an edited policy) gets its full time once more.
-    overdue = overdue and before.selected_under == rules_digest
+    given_up = view.state.terminal and ended_for >= GIVE_UP and before.selected_under == rules_digest
     return Plan(
         Job(
             key=view.key,
@@ -127,16 +128,16 @@ def plan_tracking(
             checkpoint_ids=tuple(sorted(expected | listed)),
             missing=missing,
             selected_under=rules_digest,
-            next_look_at=None if resting or overdue else now + POLL,
+            next_look_at=None if resting or given_up else now + POLL,
         ),
         tuple(news),
-        overdue,
+        given_up and not whole,
     )
 
 
 def _pending(checkpoint: Checkpoint | None) -> bool:
-    """A checkpoint that is not listed, and of which it is not yet said that it is gone."""
-    return checkpoint is not None and checkpoint.unlisted_since is None
+    """A checkpoint that is not listed, and of which it is not yet said that it is gone; None: it went unrecorded."""
+    return checkpoint is None or checkpoint.unlisted_since is None
 
 
 def _seen(view: JobView, checkpoint: CheckpointView, now: datetime) -> CheckpointSeen:
@@ -155,9 +156,11 @@ def _seen(view: JobView, checkpoint: CheckpointView, now: datetime) -> Checkpoin
     )
 
 
-def _recorded(view: JobView, checkpoint: Checkpoint, now: datetime) -> CheckpointSeen:
+def _recorded(view: JobView, name: str, checkpoint: Checkpoint | None, now: datetime) -> CheckpointSeen:
+    if checkpoint is None:
+        return _seen(view, CheckpointView(id=name, step=None, epoch=None, target=None, metrics={}), now)
     listing = CheckpointView(
-        id=checkpoint.key.id,
+        id=name,
         step=checkpoint.step,
         epoch=checkpoint.epoch,
         target=checkpoint.target,

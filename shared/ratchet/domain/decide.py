@@ -197,9 +197,9 @@ def _partition(situation: Situation) -> tuple[list[Candidate], list[str]]:
     allowed, excluded = [], []
     for candidate in sorted(situation.candidates, key=lambda c: (c.checkpoint.step or 0, str(c.key))):
         if candidate.key in situation.quarantine:
-            excluded.append(f"step {candidate.checkpoint.step} is quarantined")
+            excluded.append(f"{_named(candidate.key, candidate.checkpoint.step)} is quarantined")
         elif candidate.checkpoint.state is CheckpointState.GONE:
-            excluded.append(f"step {candidate.checkpoint.step} is gone")
+            excluded.append(f"{_named(candidate.key, candidate.checkpoint.step)} is gone")
         else:
             allowed.append(candidate)
     return allowed, excluded
@@ -276,7 +276,7 @@ def _why(winner: Candidate, assessed: tuple[Assessment, ...]) -> str:
 
 def why_not(assessment: Assessment) -> str:
     """Why this candidate did not pass: the first thing missing, or the gate it fails by the most."""
-    step = f"step {assessment.step}"
+    step = _named(assessment.checkpoint, assessment.step)
     failed = [gate for gate in assessment.gates if gate.counts and gate.verdict is Verdict.FAIL]
     if failed:
         return f"{step} rejected: " + ", ".join(_miss(gate) for gate in failed)
@@ -284,6 +284,11 @@ def why_not(assessment: Assessment) -> str:
     if assessment.verdict is Verdict.INCONCLUSIVE:
         return f"{step} inconclusive: " + ", ".join(dict.fromkeys(notes))
     return f"{step} passes"
+
+
+def _named(checkpoint: CheckpointKey, step: int | None) -> str:
+    """By its step, which some never told before they went."""
+    return f"checkpoint {checkpoint.id}" if step is None else f"step {step}"
 
 
 def _miss(gate: GateResult) -> str:

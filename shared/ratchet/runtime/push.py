@@ -53,7 +53,7 @@ def consume(
     if push.attempt is not None:
         facts["delivery_attempt"] = push.attempt
     with log.bind(continued(push.attributes.get("traceparent")), **facts):
-        return _settle(push, topic, handle, park)
+        return settle(push, topic, handle, park)
 
 
 def _receive(
@@ -89,9 +89,10 @@ def _topic(path: str, topics: Sequence[Topic]) -> Topic | None:
     return next((topic for topic in topics if path == f"/{topic}"), None)
 
 
-def _settle(
+def settle(
     push: Push, topic: Topic, handle: Callable[[Any], Outcome], park: Callable[[DeadLetter], object]
 ) -> Response:
+    """Handle a message that was let in, and say whether it is to be delivered again."""
     try:
         try:
             content = read(push, topic)

@@ -1,0 +1,195 @@
+"""The functions, from the message that was let in to the answer, and what they log."""
+
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from greenlet import getcurrent
+
+from ratchet.adapters.sqlite_queue import Lease
+from ratchet.application.carry_out import Hands
+from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.obey_command import obey_command
+from ratchet.application.park_dead_letter import park_dead_letter
+from ratchet.application.reconcile import reconcile
+from ratchet.application.record_checkpoint import record_checkpoint
+from ratchet.application.run_smoke_test import run_smoke_test
+from ratchet.application.track_tuning_job import track_tuning_job
+from ratchet.domain.events import (
+    CheckpointSeen,
+    Command,
+    DeadLetter,
+    PromotionDue,
+    SmokeTestDue,
+    Topic,
+    TuningJobHint,
+)
+from ratchet.domain.outcomes import Outcome
+from ratchet.domain.policy import Case
+from ratchet.domain.records import CaseOutcome
+from ratchet.ports import Answer, RetryableError
+from ratchet.runtime import push
+from ratchet.runtime.envelope import unwrap
+from simulation.engine import Task
+from simulation.provider import CANARY
+from simulation.stage import SINCE, Stage
+
+_HEARD = {
+    "event.retried schema_new": "an event of a newer version waited for the newer code",
+    "event.retried unavailable": "an event was delivered again after an outage",
+    "event.retried unexpected": "a bug's event was delivered again",
+    "event.settled superseded": "a handler found itself superseded",
+    "event.settled attempts_spent": "all attempts of a run were spent",
+    "event.settled raced": "two commands raced, and one gave way",
+    "event.settled answers": "a checkpoint that is not listed still answered",
+    "run.continued": "a smoke run went on in a next slice",
+    "run.given-up": "a smoke run was given up",
+    "promotion.refused refused: the command had expired": "a command came too late",
+    "promotion.refused refused: another promotion": "a command met an open promotion",
+    "promotion.refused refused: a promotion": "a roll-back met an open promotion, and was refused",
+    "promotion.refused refused: nothing served": "a roll-back had nothing to go back to",
+    "promotion.refused cannot be compared": "the current could not be compared with",
+    "promotion.aborted": "a promotion was aborted",
+    "promotion.stalled": "a promotion stalled, and was told of",
+    "promotion.rolled-back": "an alias was rolled back",
+    "decision.made waits for hold": "a promotion waits for a hold",
+    "alias.drifted": "a foreign default was recorded",
+    "timer.stuck": "a timer was called stuck",
+    "job.foreign": "a job of nobody was ignored",
+}
+"""Which log lines, with the beginning of their reason or code, tell of a rare state."""
+
+
+class Functions:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.dead: set[str] = set()
+        """The events that were parked as dead."""
+
+    def handle(self, task: Task, topic: Topic, lease: Lease) -> int:
+        """Answer one push, as the door does behind its authentication."""
+        checks = self._stage.checks
+        response = push.settle(
+            unwrap(self._envelope(task, topic, lease)),
+            topic,
+            lambda payload: self._apply(task, payload),
+            lambda letter: self._park(task, letter),
+        )
+        told = task.facts.pop("told", [])
+        checks.step(f"{task.name} answered {response.status_code} {' '.join(told)}")
+        crashed = "handler.crashed" in told
+        checks.expect("I16", not crashed or response.status_code == 500, "a crash was acknowledged")
+        wanted = ["event.settled" if response.status_code == 204 else "event.retried"]
+        once = [label for label in told if label != "handler.crashed"] == wanted
+        checks.expect("I1", once, f"{topic} was answered {response.status_code} and logged {told}")
+        return response.status_code
+
+    def _envelope(self, task: Task, topic: Topic, lease: Lease) -> bytes:
+        attributes = dict(lease.message.attributes)
+        ident = attributes.get("ce-id", "")
+        task.facts["replayed"] = "replay_of" in attributes
+        mixed = self._stage.plan.two_versions and topic is Topic.TUNING_JOBS
+        if mixed and self._stage.chance.fraction(f"schema {ident}") < 0.1:
+            # A newer revision published it: only the newer reads it.
+            attributes["schema_version"] = "1" if task.release == 2 else "2"
+        data = b64encode(lease.message.data).decode()
+        message = {"data": data, "attributes": attributes, "messageId": ident or lease.message_id}
+        return json.dumps({"message": message, "deliveryAttempt": lease.attempt}).encode()
+
+    def tick(self, minute: int) -> None:
+        """`reconcile`, once a minute."""
+        stage = self._stage
+        if stage.chance.strike(("tick missed",), f"tick {minute}", stage.chance.fraction(f"tick {minute}")):
+            return
+
+        def run(task: Task) -> None:
+            clock, ids, rules = stage.hands(task)
+            try:
+                reconcile(
+                    store=stage.store,
+                    bus=stage.bus,
+                    providers=stage.providers,
+                    clock=clock,
+                    ids=ids,
+                    rules_digest=rules.digest,
+                    since=SINCE,
+                    limits=stage.plan.limits,
+                )
+            except RetryableError:
+                return  # The next minute is another.
+
+        stage.start(f"tick-{minute}", run)
+
+    def _park(self, task: Task, letter: DeadLetter) -> Outcome:
+        clock, ids, _ = self._stage.hands(task)
+        self._stage.checks.hit("a message was parked as dead")
+        self.dead.add(letter.event_id)
+        return park_dead_letter(letter, store=self._stage.store, clock=clock, ids=ids)
+
+    def _apply(self, task: Task, payload: Any) -> Outcome:
+        stage = self._stage
+        clock, ids, rules = stage.hands(task)
+        ports: dict[str, Any] = {"store": stage.store, "bus": stage.bus, "clock": clock, "ids": ids}
+        match payload:
+            case TuningJobHint():
+                return track_tuning_job(payload, providers=stage.providers, rules_digest=rules.digest, **ports)
+            case CheckpointSeen():
+                return record_checkpoint(payload, rules=rules, since=SINCE, **ports)
+            case SmokeTestDue():
+                limits = stage.plan.limits
+                return run_smoke_test(
+                    payload, providers=stage.providers, rules=rules, limits=limits, grade=_grade, **ports
+                )
+            case DeadLetter():
+                stage.checks.hit("a message was given up by the bus")
+                return park_dead_letter(payload, store=stage.store, clock=clock, ids=ids)
+            case PromotionDue() | Command():
+                hands = Hands(owner=ids.fresh(), providers=stage.providers, limits=stage.plan.limits, **ports)
+                task.alias, task.facts["owner"] = str(payload.alias), hands.owner
+                if isinstance(payload, Command):
+                    return obey_command(payload, hands, rules=rules)
+                if (stage.alias(payload.alias) or {"release": 0})["release"] > task.release:
+                    stage.checks.hit("an older release stood back from what a newer one had decided")
+                return enforce_promotion(payload, hands, rules=rules, release=task.release)
+        raise AssertionError(payload)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Every log line of the product, while this lasts."""
+        ear = logging.Handler()
+        ear.emit = lambda record: self._hear(record.getMessage(), getattr(record, "facts", {}))  # type: ignore[method-assign]
+        logger = logging.getLogger("ratchet")
+        level, propagate = logger.level, logger.propagate
+        logger.addHandler(ear)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(ear)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+    def _hear(self, label: str, facts: Mapping[str, Any]) -> None:
+        checks, task = self._stage.checks, getcurrent()
+        words = f"{label} {facts.get('reason', '') or facts.get('code', '')}".strip()
+        checks.step(f"log {words}")
+        checks.expect("I21", CANARY not in str(facts), "a completion was logged")
+        for beginning, state in _HEARD.items():
+            if words.startswith(beginning):
+                checks.hit(state)
+        if not isinstance(task, Task):
+            return
+        if label in ("event.settled", "event.retried", "handler.crashed"):
+            task.facts.setdefault("told", []).append(label)
+        if task.facts.get("replayed") and facts.get("outcome") == "recorded":
+            checks.hit("a dead event was replayed, and recorded")
+        if label == "handler.crashed" and facts["exception"][0] != ZeroDivisionError.__name__:
+            checks.fail("I16", f"a handler crashed: {facts['exception']} at {facts['at'][-1:]}")
+
+
+def _grade(case: Case, answer: Answer) -> tuple[CaseOutcome, str]:
+    return (CaseOutcome.PASS, "") if answer.text.startswith("right") else (CaseOutcome.FAIL, "equals")

@@ -1,0 +1,150 @@
+"""Who acts from outside: senders of hints, an operator, somebody at the provider's own console, applications."""
+
+from base64 import b64decode
+
+from ratchet.application.resolve_alias import resolve_alias
+from ratchet.domain.events import Command, Event, Topic, TuningJobHint, Verb
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
+from ratchet.ports import Key, NotFound, Refused, StoreUnavailable
+from simulation.checks import Document
+from simulation.engine import Task
+from simulation.plan import BETA, CANARY, FAULTS_END, PROD
+from simulation.stage import Stage
+
+_REPLAYED = (Topic.TUNING_JOBS, Topic.CHECKPOINTS, Topic.SMOKE_TESTS, Topic.PROMOTIONS)
+_FROM_DOOR = {"ce-source": "//ratchet/receive_webhook", "ce-type": "ratchet.TuningJobHint", "schema_version": "1"}
+_UNREADABLE = "poison-1"
+
+
+class People:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._seen: dict[AliasKey, int] = {}
+        self.commands: list[Command] = []
+        stage.on_intent = self._meddle
+        stage.on_stuck = self._brake
+
+    def plan(self) -> None:
+        """Put what they will do into the calendar."""
+        at, planned = self._stage.engine.at, self._stage.plan
+        for number, (time, job) in enumerate(planned.hints):
+            hint = TuningJobHint(job=job, reason="announced")
+            event = Event(topic=Topic.TUNING_JOBS, id=f"hint-{number}", source="receive_webhook", payload=hint)
+            at(time, lambda event=event: self._stage.accept(event))
+        for number, order in enumerate(planned.orders):
+            self._order(order.at, f"order-{number}", order.verb, order.alias, order.checkpoint, force=order.force)
+        for time, model, checkpoint in planned.console:
+            at(time, lambda model=model, checkpoint=checkpoint: self._console(model, checkpoint))
+        for number in range(int(FAULTS_END // 300)):
+            at(300.0 * number + 7, lambda number=number: self._ask(number))
+        if self._stage.chance.happens("poison", "bytes", 0.2):
+            unreadable = {"ce-id": _UNREADABLE, **_FROM_DOOR}
+            at(700, lambda: self._stage.forward(Topic.TUNING_JOBS, b"{", unreadable))
+
+    def mend(self) -> None:
+        """The faults have ended: a person looks at what is left, releases what is held, and replays what is dead."""
+        now = self._stage.engine.now
+        for key, document in self._stage.checks.documents.items():
+            if key.collection == "aliases" and document["hold"]:
+                alias = AliasKey.parse(document["key"])
+                self._order(now + 60, f"release-{alias}", Verb.RELEASE, alias)
+        for delay in (120, 1200):
+            self._stage.engine.at(now + delay, self._replay)
+
+    def _replay(self) -> None:
+        for key, row in list(self._stage.checks.documents.items()):
+            if key.collection == "dead_letters" and row["topic"] in _REPLAYED and row["event_id"] != _UNREADABLE:
+                self._stage.checks.hit("a dead event was replayed")
+                attributes = {**row["attributes"], "replay_of": row["event_id"]}
+                self._stage.forward(Topic(row["topic"]), b64decode(row["data"]), attributes)
+
+    def _order(
+        self,
+        time: float,
+        ident: str,
+        verb: Verb,
+        alias: AliasKey,
+        checkpoint: CheckpointKey | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        self._stage.engine.at(time, lambda: self._send(ident, verb, alias, checkpoint, force))
+
+    def _send(self, ident: str, verb: Verb, alias: AliasKey, checkpoint: CheckpointKey | None, force: bool) -> None:
+        document = self._stage.alias(alias)
+        if document and document["intent"] and verb in (Verb.HOLD, Verb.ROLL_BACK):
+            self._stage.checks.hit(f"a {verb} was asked for during a change")
+        command = Command(
+            id=ident,
+            verb=verb,
+            alias=alias,
+            reason="simulated",
+            actor="ana",
+            actor_verified=True,
+            issued_at=self._stage.engine.moment(),
+            expires_at=self._stage.engine.moment(600),
+            checkpoint=checkpoint,
+            force=force,
+        )
+        self.commands.append(command)
+        self._stage.accept(Event(topic=Topic.COMMANDS, id=ident, source="receive_command", payload=command))
+
+    def _brake(self, name: str) -> None:
+        """A promotion hangs, and somebody stops everything."""
+        chance, now = self._stage.chance, self._stage.engine.now
+        if chance.calm or not chance.happens("brake", name, 0.4):
+            return
+        at, ident = now + chance.between(f"brake {name} at", 0, 60), digest(name)[:8]
+        self._order(at, f"brake-{ident}", Verb.HOLD, ALL_ALIASES)
+        until = at + chance.between(f"brake {name} lasts", 60, 600)
+        self._order(until, f"unbrake-{ident}", Verb.RELEASE, ALL_ALIASES)
+
+    def _meddle(self, alias: AliasKey, model: str | None, decision: str) -> None:
+        """Somebody acts just while a change is under way, or regrets it soon after."""
+        chance, name = self._stage.chance, decision[:8]
+        if chance.calm or not chance.happens("meddle", name, 0.25):
+            return
+        at = self._stage.engine.now + chance.between(f"meddle {name} at", 0, 2.5) ** 4
+        until = at + chance.between(f"meddle {name} lasts", 60, 600)
+        match chance.pick(f"meddle {name} how", ("hold", "hold all", "roll back", "regret", "console", "console")):
+            case "console" if model is not None:
+                job = next(job for job in self._stage.plan.jobs if job.model == model)
+                to = chance.pick(f"meddle {name} to", job.checkpoints).id
+                self._stage.engine.at(at, lambda: self._console(model, to))
+            case "hold" | "hold all" as how:
+                held = alias if how == "hold" else ALL_ALIASES
+                self._order(at, f"meddle-{name}", Verb.HOLD, held)
+                self._order(until, f"release-{name}", Verb.RELEASE, held)
+            case "roll back" | "regret" as how:
+                later = 120 if how == "regret" else 0
+                self._order(at + later, f"meddle-{name}", Verb.ROLL_BACK, alias)
+                self._order(until + later, f"release-{name}", Verb.RELEASE, alias)
+
+    def _console(self, model: str, checkpoint: str) -> None:
+        """Somebody sets a default by hand, where there is anything to set."""
+        ours: Document | None = self._stage.checks.documents.get(Key("models", digest(model)))
+        if ours and ours["default"] not in (None, checkpoint):
+            self._stage.checks.hit("somebody else changed a default that is ours")
+        try:
+            self._stage.world.set_default(model, checkpoint, self._stage.engine.now, "console")
+        except (NotFound, Refused):
+            return
+
+    def _ask(self, number: int) -> None:
+        """An application asks what serves."""
+        alias = self._stage.chance.pick(f"ask {number}", (PROD, CANARY, BETA))
+
+        def ask(task: Task) -> None:
+            try:
+                found = resolve_alias(alias, store=self._stage.store)
+            except StoreUnavailable:
+                return
+            serial, seen = found.serial if found else 0, self._seen.get(alias, 0)
+            older = serial < seen and "thawed" not in task.facts
+            self._stage.checks.expect("I10", not older, "an application saw an older serial")
+            self._seen[alias] = max(serial, seen)
+            document = self._stage.alias(alias)
+            if document and document["intent"]:
+                self._stage.checks.hit("an application asked during a change")
+
+        self._stage.start(f"ask-{number}", ask)
