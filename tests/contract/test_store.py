@@ -4,9 +4,10 @@ import math
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from ratchet.ports import (
     Write,
 )
 from support import stores
+from support.depth import LONG, deep
+from support.figures import record
 from support.stores import Backend, Lost
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -562,37 +565,70 @@ class TestQueries:
             store.query(Query("jobs", order="next_look_at", at_most="\ud800"))
 
 
-IDS = ["a", "b", "c"]
-VALUES = st.sampled_from([None, "1", "2", 3, 4])
+IDS = ["a", "b", "кл.c", "__d__"]
+"""The last is none."""
+VALUES = st.sampled_from([None, "1", "2", 3, 4, 2.5, True, 2**63 - 1, 2**63, math.nan, "\ud800"])
+"""The last three are none either."""
 BODIES = st.fixed_dictionaries(
     {"x.y": st.integers(0, 2)}, optional={"next_look_at": VALUES, "m": st.just({"é": [1.5]})}
 )
 WRITES = st.tuples(st.sampled_from(["create", "replace", "postpone", "delete"]), st.booleans(), BODIES)
-STEPS = st.lists(st.dictionaries(st.sampled_from(IDS), WRITES, min_size=1), max_size=6)
+BATCHES = st.dictionaries(st.sampled_from(IDS[:3] * 3 + IDS[3:]), WRITES, min_size=1)
+STEPS = st.lists(st.tuples(BATCHES, st.sampled_from([None, None, None, Lost(True), Lost(False)])), max_size=6)
+Step = tuple[dict[str, tuple[str, bool, dict[str, Any]]], Lost | None]
 
 
 @pytest.mark.emulators
-@settings(max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS)
-def test_any_sequence_looks_the_same_in_every_store(
-    steps: list[dict[str, tuple[str, bool, dict[str, Any]]]], firestore_emulator: str
-) -> None:
-    with stores.sqlite_memory() as one, stores.firestore_emulated(firestore_emulator) as other:
-        tokens: dict[str, list[list[Token]]] = {name: [] for name in IDS}
-        for step in steps:
-            outcomes = []
-            for number, store in enumerate((one.store, other.store)):
-                batch = [_write(name, *what, [pair[number] for pair in tokens[name]]) for name, what in step.items()]
-                outcomes.append(commit(store, *batch))
-            assert outcomes[0] == outcomes[1]
-            found = [{name: store.get(Key("jobs", name)) for name in IDS} for store in (one.store, other.store)]
-            assert list(map(_plain, found[0].values())) == list(map(_plain, found[1].values()))
-            for name in IDS:
-                if found[0][name]:
-                    tokens[name].append([read(store, Key("jobs", name)).token for store in (one.store, other.store)])
-        for asked in _questions():
-            answers = [list(map(_plain, store.query(asked))) for store in (one.store, other.store)]
-            assert answers[0] == answers[1]
+@pytest.mark.timeout(3600)
+def test_any_sequence_looks_the_same_in_every_store(firestore_emulator: str) -> None:
+    examples = deep(100, 5000)
+
+    @settings(
+        max_examples=examples,
+        derandomize=not LONG,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(steps=STEPS)
+    def check(steps: list[Step]) -> None:
+        with stores.sqlite_memory() as one, stores.firestore_emulated(firestore_emulator) as other:
+            _compare(steps, (one, other))
+
+    check()
+    if LONG:
+        record("Store contract", "make verify", {"sequences": examples, "of at most so many batches": 6, "unlike": 0})
+
+
+def _compare(steps: list[Step], both: tuple[Backend, Backend]) -> None:
+    tokens: dict[str, list[list[Token]]] = {name: [] for name in IDS}
+    for batch, fault in steps:
+        outcomes = []
+        for number, backend in enumerate(both):
+            backend.wire.lose(fault)
+            writes = [_write(name, *what, [pair[number] for pair in tokens[name]]) for name, what in batch.items()]
+            outcomes.append(_said(partial(commit, backend.store, *writes)))
+            backend.wire.lose()
+        assert outcomes[0] == outcomes[1]
+        found = [{name: _said(partial(backend.store.get, Key("jobs", name))) for name in IDS} for backend in both]
+        assert list(map(_plain, found[0].values())) == list(map(_plain, found[1].values()))
+        for name in IDS:
+            pair = [documents[name] for documents in found]
+            if all(isinstance(document, Snapshot) for document in pair):
+                tokens[name].append([document.token for document in pair])
+    for asked in _questions():
+        answers = [_said(partial(backend.store.query, asked)) for backend in both]
+        plain = [answer if isinstance(answer, str) else list(map(_plain, answer)) for answer in answers]
+        assert plain[0] == plain[1]
+
+
+def _said(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except PermanentError as refusal:
+        return refusal.code
+    except LookupError:
+        return "not in the catalogue"
 
 
 def _write(name: str, kind: str, stale: bool, data: dict[str, Any], tokens: list[Token]) -> Write:
@@ -605,8 +641,8 @@ def _write(name: str, kind: str, stale: bool, data: dict[str, Any], tokens: list
     return Postpone(key, NOON, token) if kind == "postpone" else Delete(key, token)
 
 
-def _plain(found: Snapshot | None) -> Any:
-    return found and (found.key, dict(found.data), found.token.version, found.looks)
+def _plain(found: Any) -> Any:
+    return (found.key, dict(found.data), found.token.version, found.looks) if isinstance(found, Snapshot) else found
 
 
 def _questions() -> Iterator[Query]:
@@ -614,3 +650,5 @@ def _questions() -> Iterator[Query]:
         yield Query("jobs", order="next_look_at", descending=descending)
         yield Query("jobs", order="next_look_at", at_least="1", at_most="2", descending=descending, limit=2)
         yield Query("jobs", order="next_look_at", at_least=3, descending=descending)
+        yield Query("jobs", order="next_look_at", at_most="\ud800", descending=descending)
+        yield Query("jobs", {"x.y": 1}, descending=descending)

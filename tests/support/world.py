@@ -5,6 +5,7 @@ Handlers run when `settle` delivers; time moves when the test says so.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -101,6 +102,7 @@ class TableProvider:
     defaults: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     throttled: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     calls: int = 0
     on_write: Callable[[], None] = lambda: None
@@ -123,21 +125,23 @@ class TableProvider:
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
     ) -> Iterator[Sequence[Answer | NoAnswer]]:
-        for index, prompt in enumerate(prompts):
-            self.calls += 1
-            if target in self.throttled:
-                yield [NoAnswer(index, Silence.THROTTLED, retry_after=30)]
-                continue
-            right = int(prompt.text) < round(self.quality[target] * CASES)
-            text = "right" if right else "wrong"
-            yield [Answer(index, text, Finish.STOP, digest(text), 100, 5, 1)]
+        for start in range(0, len(prompts), concurrency):
+            yield [self._answer(target, start + n, p) for n, p in enumerate(prompts[start : start + concurrency])]
+
+    def _answer(self, target: str, index: int, prompt: Prompt) -> Answer | NoAnswer:
+        self.calls += 1
+        if target in self.throttled:
+            return NoAnswer(index, Silence.THROTTLED, retry_after=30)
+        right = int(prompt.text) < round(self.quality[target] * CASES)
+        text = "right" if right else "wrong"
+        return Answer(index, text, Finish.STOP, digest(text), 100, 5, 1)
 
     def get_default(self, model: str) -> str | None:
         return self.defaults.get(model)
 
     def set_default(self, model: str, checkpoint_id: str) -> None:
         known = [c.id for job in self.jobs.values() if job.model == model for c in self.checkpoints[job.key]]
-        if checkpoint_id not in known:
+        if checkpoint_id not in known or checkpoint_id in self.refused:
             raise Refused
         self.writes.append((model, checkpoint_id))
         self.defaults[model] = checkpoint_id
@@ -155,14 +159,22 @@ class TableProvider:
         return [(JobKey(Provider.VERTEX, "42", "us-central1", "-"), self)]
 
 
+@dataclass
 class ListBus:
-    def __init__(self) -> None:
-        self.waiting: list[Event] = []
-        self.published: list[Event] = []
+    waiting: list[Event] = field(default_factory=list)
+    published: list[Event] = field(default_factory=list)
 
     def publish(self, event: Event) -> None:
         self.waiting.append(event)
         self.published.append(event)
+
+
+class MemoryStore(SqliteStore):
+    """The real store, which can be copied while nobody uses it."""
+
+    def load(self, other: "MemoryStore") -> None:
+        with self._connection() as here, other._connection() as there:
+            there.backup(here)
 
 
 def suite(name: str = "core") -> Suite:
@@ -171,7 +183,7 @@ def suite(name: str = "core") -> Suite:
         name=name,
         cases=cases,
         repeats=1,
-        concurrency=4,
+        concurrency=10,
         max_tokens=16,
         temperature=0,
         digest=digest("suite", name),
@@ -221,7 +233,7 @@ def grade(case: Case, answer: Answer) -> tuple[CaseOutcome, str]:
 
 class World:
     def __init__(self, in_force: Rules | None = None) -> None:
-        self.store = SqliteStore(":memory:")
+        self.store = MemoryStore(":memory:")
         self.bus = ListBus()
         self.provider = TableProvider()
         self.clock = ManualClock()
@@ -230,6 +242,17 @@ class World:
         self.since = START - timedelta(hours=1)
         self.limits = Limits()
         self.release = 1
+
+    def copy(self) -> "World":
+        """The same moment once more, to go on from in another way."""
+        other = World(self.rules)
+        other.store.load(self.store)
+        other.bus = ListBus(list(self.bus.waiting), list(self.bus.published))
+        other.provider = deepcopy(self.provider)
+        other.clock.time = self.clock.time
+        other.ids.count = self.ids.count
+        other.since, other.limits, other.release = self.since, self.limits, self.release
+        return other
 
     # What is given ---------------------------------------------------------------------------------------------------
 
@@ -241,6 +264,7 @@ class World:
         state: JobState = JobState.SUCCEEDED,
         created_at: datetime = START,
         metrics: Mapping[int, Mapping[str, float]] | None = None,
+        labels: Mapping[str, str] = LABELS,
     ) -> JobKey:
         """A Vertex job whose checkpoints, by step, answer with these pass rates."""
         key = JobKey(Provider.VERTEX, "42", "us-central1", name)
@@ -249,7 +273,7 @@ class World:
             key=key,
             base_model="gemini-2.5-flash",
             state=state,
-            labels=LABELS,
+            labels=labels,
             created_at=created_at,
             ended_at=self.clock.now() if state.terminal else None,
             model=model if state.terminal else None,
@@ -285,17 +309,21 @@ class World:
         for _ in range(minutes or 1):
             if minutes:
                 self.clock.time += timedelta(minutes=1)
-            reconcile(
-                store=self.store,
-                bus=self.bus,
-                providers=self.provider,
-                clock=self.clock,
-                ids=self.ids,
-                rules_digest=self.rules.digest,
-                since=self.since,
-                limits=self.limits,
-            )
+            self.reconcile()
             self.settle()
+
+    def reconcile(self) -> None:
+        """One sweep, of which nothing is delivered yet."""
+        reconcile(
+            store=self.store,
+            bus=self.bus,
+            providers=self.provider,
+            clock=self.clock,
+            ids=self.ids,
+            rules_digest=self.rules.digest,
+            since=self.since,
+            limits=self.limits,
+        )
 
     def command(self, verb: Verb, reason: str = "because", **more: object) -> str:
         alias = more.pop("alias", ALIAS)

@@ -1,93 +1,52 @@
 """A worker may die, or another may be quicker, at any call to the world: the end is always the same.
 
-Every single point of the main path is tried: dead before the call, dead after its effect, and overtaken by a second
-worker with the same event just before it.
+Every single point of the main path is tried: dead before an effect and after it, failed, its reply lost, its message
+lost with the worker, overtaken by a second worker with the same events. Then all pairs inside a promotion, where who
+recovers dies too.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
 from ratchet.application.state import find_all
 from ratchet.domain.alias import fold, verify
-from ratchet.domain.events import Event
+from ratchet.domain.events import Event, PromotionDue
 from ratchet.domain.records import CaseResult, Checkpoint, SmokeRun
-from ratchet.ports import StoreUncertain
+from ratchet.ports import RetryableError
+from support.depth import LONG
+from support.figures import record
+from support.points import EFFECTS, Fault, How, Killed, drain, send, watch, ways
 from support.world import World
 
-_WATCHED = {"store": ("commit",), "bus": ("publish",), "provider": ("set_default", "get_default", "probe")}
 
-
-class Killed(BaseException):
-    """Not an Exception: no handler may survive it."""
-
-
-@contextmanager
-def at_call(world: World, number: int, before: Callable[[], None], after: Callable[[], None]) -> Iterator[list[int]]:
-    """Do something before and after the n-th call to the world; the list counts the calls."""
-    counted = [0]
-    originals: list[tuple[Any, str, Any]] = []
-
-    def watch(thing: Any, name: str) -> None:
-        original = getattr(thing, name)
-
-        def call(*arguments: Any, **named: Any) -> Any:
-            counted[0] += 1
-            here = counted[0] == number
-            if here:
-                before()
-            result = original(*arguments, **named)
-            if here:
-                after()
-            return result
-
-        originals.append((thing, name, original))
-        setattr(thing, name, call)
-
-    for port, names in _WATCHED.items():
-        for name in names:
-            watch(getattr(world, port), name)
-    try:
-        yield counted
-    finally:
-        for thing, name, original in originals:
-            setattr(thing, name, original)
-
-
-def story(world: World) -> None:
-    world.hint(world.job("8812", {100: 0.95, 200: 0.70}))
-
-
-def deliver_all(world: World) -> None:
-    """As the bus does: what a dead worker held comes again, after the others."""
-    again: list[Event] = []
-    for _ in range(500):
-        if not world.bus.waiting:
-            if not again:
-                return
-            world.bus.waiting, again = again, []
-        event = world.bus.waiting.pop(0)
-        try:
-            world.deliver(event)
-        except (Killed, StoreUncertain):
-            again.append(event)
-
-
-def run(number: int, before: Callable[[World], None], after: Callable[[World], None]) -> tuple[World, int]:
+def story() -> World:
     world = World()
-    with at_call(world, number, lambda: before(world), lambda: after(world)) as counted:
-        try:
-            story(world)
-        except (Killed, StoreUncertain):
-            job = next(iter(world.provider.jobs))
-            world.bus.waiting += [event for event in world.bus.published if event not in world.bus.waiting]
-            deliver_all(world)
-            world.hint(job)
-    for _ in range(8):
-        world.sweep(5)
-    return world, counted[0]
+    send(world, world.job("8812", {100: 0.95, 200: 0.70}))
+    return world
+
+
+def rest(world: World) -> None:
+    """Two quiet hours, with few sweeps."""
+    for minutes in (1, 2, 4, 8, 16, 32, 64):
+        world.clock.time += timedelta(minutes=minutes)
+        world.sweep()
+
+
+def overtake(world: World) -> None:
+    for event in list(world.bus.published):
+        world.deliver(event)
+
+
+def run(fault: Fault, *, lost: bool = False) -> World:
+    world = story()
+    fault.overtake = lambda: overtake(world)
+    watch(world, fault)
+    drain(world, lost=lost)
+    fault.armed = False
+    rest(world)
+    return world
 
 
 def end(world: World) -> object:
@@ -110,54 +69,121 @@ def end(world: World) -> object:
         results,
         dict(world.provider.defaults),
         len([d for d in world.decisions() if d.final]),
+        world.outcomes().count("applied"),
     )
 
 
-UNDISTURBED, CALLS = run(0, lambda _: None, lambda _: None)
-POINTS = range(1, CALLS + 1)
+UNTOUCHED = Fault()
+UNDISTURBED = run(UNTOUCHED)
+EXPECTED = end(UNDISTURBED)
+POINTS = [f"{n} {name}" for n, name in enumerate(UNTOUCHED.names, 1)]
+FAULTS = [(n, how) for n, name in enumerate(UNTOUCHED.names, 1) for how in ways(name)]
 
 
-def die(_: World) -> None:
-    raise Killed
-
-
-def lose_reply(_: World) -> None:
-    raise StoreUncertain
-
-
-def nothing(_: World) -> None:
-    return
+def named(fault: tuple[int, How]) -> str:
+    return f"{POINTS[fault[0] - 1]} {fault[1]}"
 
 
 def test_the_story_has_points_to_die_at() -> None:
-    assert CALLS > 20
+    assert {point.split()[1] for point in POINTS} >= EFFECTS | {"get", "query", "get_job", "get_default", "probe"}
     assert UNDISTURBED.serving() == 100
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [(die, nothing), (nothing, die), (nothing, lose_reply)],
-    ids=["dead before", "dead after", "reply lost"],
-)
-def test_whoever_dies_anywhere_the_end_is_the_same(
-    point: int, before: Callable[[World], None], after: Callable[[World], None]
-) -> None:
-    world, _ = run(point, before, after)
-    assert end(world) == end(UNDISTURBED)
-    assert len(world.provider.writes) <= 2
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_whoever_is_overtaken_anywhere_the_end_is_the_same(point: int) -> None:
-    inside = [False]
-
-    def overtake(world: World) -> None:
-        if not inside[0]:
-            inside[0] = True
-            for event in list(world.bus.published):
-                world.deliver(event)
-
-    world, _ = run(point, overtake, nothing)
-    assert end(world) == end(UNDISTURBED)
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_whatever_befalls_a_call_the_end_is_the_same(fault: tuple[int, How]) -> None:
+    world = run(Fault(*fault))
+    assert end(world) == EXPECTED
     assert len(world.provider.writes) == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS if LONG else [f for f in FAULTS if f[1] is How.DEAD_AFTER], ids=named)
+def test_whatever_befalls_a_call_and_its_message_the_sweep_makes_up_for_it(fault: tuple[int, How]) -> None:
+    world = run(Fault(*fault), lost=True)
+    assert end(world) == EXPECTED
+    assert len(world.provider.writes) == 1
+
+
+@pytest.mark.parametrize("point", range(1, len(POINTS) + 1), ids=lambda point: POINTS[point - 1])
+def test_whoever_is_overtaken_anywhere_the_end_is_the_same(point: int) -> None:
+    world = run(Fault(point, How.OVERTAKEN))
+    assert end(world) == EXPECTED
+    assert len(world.provider.writes) == 1
+
+
+def before_the_promotion() -> World:
+    """All is tested, and one message says so; the others are lost."""
+    world = story()
+    due: list[Event] = []
+    while world.bus.waiting:
+        event = world.bus.waiting.pop(0)
+        if isinstance(event.payload, PromotionDue):
+            due = [event]
+        else:
+            world.deliver(event)
+    world.bus.waiting = due
+    return world
+
+
+PROMOTING = before_the_promotion()
+
+
+def promote(first: Fault, second: Fault) -> World:
+    """`second` strikes whoever recovers from `first`: the next delivery, a sweep, and what the sweep brings."""
+    world = PROMOTING.copy()
+    watch(world, lambda name, call: (first if first.armed else second)(name, call))
+    drain(world)
+    first.armed = False
+    for _ in range(4):
+        world.clock.time += timedelta(minutes=1)
+        with suppress(Killed, RetryableError):
+            world.reconcile()
+        drain(world)
+    second.armed = False
+    rest(world)
+    return world
+
+
+def struck(fault: Fault) -> list[tuple[int, How]]:
+    """All that can befall the calls that were made under it."""
+    return [(n, how) for n, name in enumerate(fault.names, 1) for how in ways(name)]
+
+
+def firsts() -> list[tuple[int, How]]:
+    whole = Fault()
+    world = PROMOTING.copy()
+    watch(world, whole)
+    drain(world)
+    return struck(whole)
+
+
+def test_a_recovery_has_points_to_die_at_too() -> None:
+    first, second = Fault(*firsts()[-1]), Fault()
+    promote(first, second)
+    assert not first.armed
+    assert len(struck(second)) > 20
+
+
+def test_whoever_recovers_may_die_as_well_and_the_end_is_the_same() -> None:
+    pairs, wrong = 0, []
+    every = 1 if LONG else 10
+    for at in firsts()[::every]:
+        recovery = Fault()
+        assert end(promote(Fault(*at), recovery)) == EXPECTED, at
+        for again in struck(recovery)[::every]:
+            world = promote(Fault(*at), Fault(*again))
+            pairs += 1
+            if end(world) != EXPECTED or len(world.provider.writes) != 1:
+                wrong.append((at, again))
+    assert wrong == []
+    if LONG:
+        record(
+            "Crash points",
+            "make verify",
+            {
+                "single points of the main path": len(FAULTS),
+                "the same with the message lost": len(FAULTS),
+                "overtaken at every call": len(POINTS),
+                "pairs inside a promotion": pairs,
+                "another end": len(wrong),
+            },
+        )
