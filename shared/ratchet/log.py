@@ -53,6 +53,8 @@ class Event(Enum):
     ALIAS_RELEASED = ("alias.released", NOTICE, True)
     ALIAS_DRIFTED = ("alias.drifted", logging.ERROR, True)
     ALIAS_REGRESSED = ("alias.regressed", logging.ERROR, True)
+    HISTORY_ANCHORED = ("history.anchored", logging.INFO, False)
+    HISTORY_BROKEN = ("history.broken", logging.ERROR, True)
     TIMER_STUCK = ("timer.stuck", logging.ERROR, True)
     SWEEP_DONE = ("sweep.done", logging.INFO, False)
     CONFIGURATION_REFUSED = ("configuration.refused", logging.CRITICAL, True)

@@ -156,6 +156,7 @@ QUERIES: frozenset[Shape] = frozenset(
         Shape("smoke_runs", ("job",)),
         Shape("case_results", ("run",)),
         Shape("aliases"),
+        Shape("history"),
         Shape("history", ("alias",), "n"),
         Shape("decisions", (), "id"),
         Shape("dead_letters", (), "died_at"),

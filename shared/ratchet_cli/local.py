@@ -13,7 +13,7 @@ from pathlib import Path
 from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
 from ratchet.domain import topology
 from ratchet.runtime.settings import Settings
-from ratchet_cli import emulator_bus
+from ratchet_cli import anchors, emulator_bus
 from ratchet_cli.emulators import Emulators, Jars
 from ratchet_cli.processes import Command, Line, Supervisor
 
@@ -73,7 +73,8 @@ class System:
 
     def __init__(self, plan: Plan, heard: Callable[[str, Line], None]) -> None:
         self.plan = plan
-        self._supervisor = Supervisor(plan.log, heard)
+        self._listener = heard
+        self._supervisor = Supervisor(plan.log, self._hear)
 
     def start(self) -> None:
         """All functions listen, and nothing moves.
@@ -85,7 +86,7 @@ class System:
         plan = self.plan
         if plan.emulators is not None and plan.jars is not None:
             self._supervisor.start(plan.emulators.commands(plan.jars))
-        self._supervisor.start(_function(plan, name) for name in FUNCTIONS)
+        self._supervisor.start(command(plan, name) for name in FUNCTIONS)
         if plan.emulators is not None:
             plan.emulators.wait()
             emulator_bus.create_bus(plan.emulators.pubsub_host, plan.emulators.project, _routes(plan))
@@ -128,6 +129,12 @@ class System:
 
     def stop(self) -> None:
         self._supervisor.stop()
+
+    def _hear(self, process: str, line: Line) -> None:
+        # What the locked log bucket does in the cloud; a store there has no file that an anchor could lie beside.
+        if self.plan.settings.sqlite_path is not None:
+            anchors.keep(anchors.beside(self.plan.settings.sqlite_path), line)
+        self._listener(process, line)
 
 
 def _routes(plan: Plan) -> Sequence[tuple[Subscription, str]]:
@@ -172,7 +179,8 @@ def _delivery(plan: Plan) -> Mapping[str, object]:
     }
 
 
-def _function(plan: Plan, name: str) -> Command:
+def command(plan: Plan, name: str) -> Command:
+    """The function's process: the server that production runs, too."""
     port = plan.first_port + FUNCTIONS.index(name)
     framework = Path(sys.executable).with_name("functions-framework")
     place = ["--source", str(_FUNCTIONS / name / "main.py"), "--target", "main"]

@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Start with: ratchet init && ratchet doctor && ratchet up. Or see it all at work: ratchet demo.",
 )
+audit = typer.Typer(name="audit", help="Verify the history, and ask what served at a time.", no_args_is_help=True)
+app.add_typer(audit)
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", envvar="RATCHET_CONFIG", help="The configuration.")
@@ -31,6 +33,10 @@ Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why
 Alias = Annotated[str, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
 MaybeAlias = Annotated[str | None, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
 All = Annotated[bool, typer.Option("--all", help="Every alias.")]
+AnchorFile = Annotated[
+    Path | None,
+    typer.Option("--anchors", metavar="FILE", help="Heads kept elsewhere; by default what `up` keeps by its store."),
+]
 YAML = Path("ratchet.yaml")
 
 
@@ -109,6 +115,41 @@ def check(
         from ratchet_cli.check import run
 
         text, clean = run(config, policies, suites, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if clean else FINDINGS)
+
+
+@audit.command()
+def verify(
+    export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every row there, as JSON lines.")] = None,
+    anchors: AnchorFile = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Check that no row of any history was changed, dropped or added, and that it leads to what is stored."""
+    with told():
+        from ratchet_cli.audit import run_verify
+
+        text, clean = run_verify(config, context, anchors, export, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if clean else FINDINGS)
+
+
+@audit.command()
+def at(
+    time: Annotated[str, typer.Argument(metavar="TIME", help="With its zone, such as 2026-11-22T14:30Z.")],
+    alias: Alias,
+    anchors: AnchorFile = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Tell what served at a time, from when to when, and who decided it."""
+    with told():
+        from ratchet_cli.audit import run_at
+
+        text, clean = run_at(config, context, time, alias, anchors, as_json=json)
         typer.echo(text)
         raise typer.Exit(OK if clean else FINDINGS)
 

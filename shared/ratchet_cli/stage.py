@@ -145,7 +145,14 @@ def clear(folder: Path) -> None:
     """Make the folder, and take out of it what an earlier run left; nothing else that lies there is touched."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "simulator", ignore_errors=True)
-    for name in ("ratchet.db", "ratchet.db-wal", "ratchet.db-shm", "log.jsonl", "delivery.json"):
+    for name in (
+        "ratchet.db",
+        "ratchet.db-wal",
+        "ratchet.db-shm",
+        "ratchet.anchors.jsonl",
+        "log.jsonl",
+        "delivery.json",
+    ):
         (folder / name).unlink(missing_ok=True)
 
 

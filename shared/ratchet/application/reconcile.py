@@ -1,4 +1,4 @@
-"""Once a minute: wake whatever is due, visit jobs that were selected under older rules, and discover jobs.
+"""Once a minute: wake whatever is due, visit jobs selected under older rules, discover jobs, and watch histories.
 
 It holds no state of its own and decides nothing: it moves timers forward and publishes hints.
 """
@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ratchet import log
 from ratchet.application.state import Stored, find, load_keyed
+from ratchet.application.watch_history import watch_history
 from ratchet.domain.codec import format_time
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic, TuningJobHint
 from ratchet.domain.keys import digest
@@ -48,6 +49,7 @@ def reconcile(
 ) -> Outcome:
     """Raises: RetryableError."""
     world = _World(store, bus, clock, ids)
+    begun = clock.now()
     ends = clock.monotonic() + min(SWEEP_SECONDS, limits.budget)
     # In this order: what is nearest to serving is looked at first when time is short.
     woken = sum(
@@ -61,6 +63,8 @@ def reconcile(
     revisited = _revisit(world, rules_digest)
     discovered = _discover(world, providers, since)
     log.emit(log.Event.SWEEP_DONE, woken=woken, revisited=revisited, discovered=discovered)
+    # By the tick's own minute, however long the sweep took. Last: what cannot be read here must keep nobody asleep.
+    watch_history(store, begun)
     return Recorded()
 
 

@@ -1,6 +1,6 @@
 """How an alias changes: every change with its history row, chained by hash, and its next timer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,8 @@ DRIFT_LOOK = timedelta(minutes=5)
 HELD_LOOK = timedelta(minutes=5)
 _KEPT_MOVES = 20
 _KEPT_GOOD = 5
-_BESIDE_HISTORY = ("head", "next_look_at")
+BESIDE_HISTORY = ("head", "next_look_at")
+"""What an alias holds that no row speaks of."""
 
 
 def advance(
@@ -31,7 +32,7 @@ def advance(
         actor=actor,
         decision=decision,
         reason=reason,
-        change={name: now[name] for name in now if now[name] != was[name] and name not in _BESIDE_HISTORY},
+        change={name: now[name] for name in now if now[name] != was[name] and name not in BESIDE_HISTORY},
         previous=before.head,
     )
     row = replace(row, hash=row_hash(row))
@@ -39,7 +40,12 @@ def advance(
 
 
 def row_hash(row: HistoryRow) -> str:
-    return digest(row.previous, canonical(replace(row, hash="")))
+    return document_hash(encode(row))
+
+
+def document_hash(row: Mapping[str, Any]) -> str:
+    """Over a row as it is stored, so that a field of another release counts, whoever added it."""
+    return digest(row["previous"], canonical({**row, "hash": ""}))
 
 
 def fold(rows: Iterable[HistoryRow]) -> Alias | None:
