@@ -15,7 +15,11 @@ _SECONDS = 10.0
 
 
 def create_bus(host: str, project: str, routes: Iterable[tuple[Subscription, str]]) -> None:
-    """Make every topic, and for each (subscription, URL) its push subscription; again: move it to the new URL."""
+    """Make every topic, and for each (subscription, URL) its push subscription; again: move it to the new URL.
+
+    A subscription without a back-off gets no retry policy: then the emulator delivers again each second. With one, it
+    stops after some seconds of nothing but refusals, and never delivers those messages again.
+    """
     for topic in Topic:
         _call(host, "PUT", f"projects/{project}/topics/{topic}", {})
     for subscription, url in routes:
@@ -29,11 +33,12 @@ def _settings(project: str, subscription: Subscription, url: str) -> dict[str, A
         "topic": f"projects/{project}/topics/{subscription.topic}",
         "pushConfig": {"pushEndpoint": url},
         "ackDeadlineSeconds": int(subscription.ack_deadline),
-        "retryPolicy": {
+    }
+    if subscription.max_backoff:
+        settings["retryPolicy"] = {
             "minimumBackoff": f"{subscription.min_backoff}s",
             "maximumBackoff": f"{subscription.max_backoff}s",
-        },
-    }
+        }
     # What parks dead letters must never give up: there is nothing behind it.
     if subscription.topic != Topic.DEAD_LETTERS:
         settings["deadLetterPolicy"] = {

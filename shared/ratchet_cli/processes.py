@@ -91,10 +91,14 @@ class Supervisor:
 
     def kill(self, name: str) -> None:
         """SIGKILL to the whole group; it is started again at once."""
+        self.signal(name, signal.SIGKILL)
+
+    def signal(self, name: str, number: int) -> None:
+        """To the whole group, if it runs."""
         with self._lock:
             process = self._children[name].process
             if process is not None:
-                _signal_group(process, signal.SIGKILL)
+                _signal_group(process, number)
 
     def stop(self) -> None:
         """SIGTERM to all, and after some seconds SIGKILL."""

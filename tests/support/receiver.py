@@ -42,13 +42,16 @@ class Push:
 
 
 class Receiver:
-    """Answers 204 unless told otherwise. `answer` gives a path its statuses in turn, the last for ever."""
+    """Answers 204 unless told otherwise.
+
+    `answer` gives a path its statuses in turn, the last for ever, or one message of it, which goes before.
+    """
 
     def __init__(self) -> None:
         self.pushes: list[Push] = []
         self.most_at_once: Counter[str] = Counter()
         self.port = 0
-        self._answers: dict[str, list[int | Callable[[], int]]] = defaultdict(lambda: [204])
+        self._answers: dict[str | tuple[str, str], list[int | Callable[[], int]]] = defaultdict(lambda: [204])
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()
         self.start()
@@ -85,18 +88,20 @@ class Receiver:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def answer(self, path: str, *answers: int | Callable[[], int]) -> None:
-        self._answers[path] = list(answers)
+    def answer(self, path: str, *answers: int | Callable[[], int], id_: str | None = None) -> None:
+        self._answers[path if id_ is None else (path, id_)] = list(answers)
 
     def at(self, path: str) -> list[Push]:
         return [push for push in self.pushes if push.path == path]
 
     def take(self, path: str, body: Any) -> int:
+        push = Push(path, body)
         with self._lock:
-            self.pushes.append(Push(path, body))
+            self.pushes.append(push)
             self._open[path] += 1
             self.most_at_once[path] = max(self.most_at_once[path], self._open[path])
-            answers = self._answers[path]
+            message = (path, push.attributes.get("ce-id", ""))
+            answers = self._answers[message if message in self._answers else path]
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         try:
             return answer if isinstance(answer, int) else answer()
