@@ -94,14 +94,16 @@ class Receiver:
     def at(self, path: str) -> list[Push]:
         return [push for push in self.pushes if push.path == path]
 
+    def _key(self, path: str, body: Any) -> str | tuple[str, str]:
+        message = (path, body.get("message", {}).get("attributes", {}).get("ce-id", ""))
+        return message if message in self._answers else path
+
     def take(self, path: str, body: Any) -> int:
-        push = Push(path, body)
         with self._lock:
-            self.pushes.append(push)
+            self.pushes.append(Push(path, body))
             self._open[path] += 1
             self.most_at_once[path] = max(self.most_at_once[path], self._open[path])
-            message = (path, push.attributes.get("ce-id", ""))
-            answers = self._answers[message if message in self._answers else path]
+            answers = self._answers[self._key(path, body)]
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         try:
             return answer if isinstance(answer, int) else answer()
