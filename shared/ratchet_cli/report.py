@@ -159,6 +159,7 @@ def _decision(decision: Decision) -> Report:
         "id": decision.short,
         "line": decision.alias.line,
         "alias": decision.alias.alias,
+        "job": None if decision.job is None else str(decision.job),
         "candidate": _text(decision.candidate),
         "baseline": _text(decision.baseline),
         "outcome": str(decision.outcome),
