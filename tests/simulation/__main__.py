@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 
 from simulation.play import FAULTS_END, Played, play
 from simulation.shrink import shrink
@@ -94,9 +93,9 @@ def _first_broken(seeds: range) -> int:
 
 
 def _played(seeds: range) -> Iterator[Played]:
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), fresh, max_tasks_per_child=_PER_PROCESS) as workers:
-        yield from workers.map(play, seeds, chunksize=1)
+    # Not concurrent.futures: of Python 3.11, its executor may stop for ever while it replaces a worker.
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=_PER_PROCESS) as workers:
+        yield from workers.imap(play, seeds)
 
 
 def _tell(played: Played) -> int:
