@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from ratchet import log
+from ratchet import deadline, log
 from ratchet.adapters.pubsub import PubSubBus
 from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
+from ratchet.deadline import OutOfTime
 from ratchet.domain.codec import parse_time
 from ratchet.domain.events import Event, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider
@@ -205,3 +206,14 @@ def test_a_bus_that_is_gone_is_said_to_be(kind: str, tmp_path: Path, monkeypatch
     bus: Bus = SqliteQueue(tmp_path / "no" / "such", []) if kind == "sqlite" else PubSubBus("test")
     with pytest.raises(BusUnavailable):
         bus.publish(hint())
+
+
+def test_nothing_is_published_when_the_event_is_out_of_time(
+    connect: Connect, subscription: Callable[..., Subscription], receiver: Receiver
+) -> None:
+    bus = connect(subscription("worker"))
+    with deadline.within(0), pytest.raises(OutOfTime):
+        bus.publish(hint("late"))
+    bus.publish(hint("in time"))
+    until(lambda: bool(receiver.pushes), "the one in time")
+    assert {push.id for push in receiver.pushes} == {"in time"}

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from ratchet import deadline
 from ratchet.adapters import calls
 from ratchet.adapters.openai import OpenAIProvider
 from ratchet.adapters.vertex import VertexProvider
+from ratchet.deadline import OutOfTime
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
 from ratchet.ports import (
@@ -718,3 +720,22 @@ def test_nothing_to_ask_is_no_call(side: Side) -> None:
     with scripted(Say(side.good)) as script:
         assert ask_all(side.at(script.url), side.target, 0) == []
         assert not script.asked
+
+
+def test_nobody_is_asked_when_the_event_is_out_of_time(side: Side) -> None:
+    with scripted(Say({})) as script:
+        port = side.at(script.url)
+        with deadline.within(0):
+            for call in (*reads(side, port).values(), lambda: ask_all(port, side.target)):
+                with pytest.raises(OutOfTime):
+                    call()
+        assert script.asked == []
+
+
+def test_a_call_ends_with_the_time_of_its_event(side: Side) -> None:
+    with scripted(Say({}, silence=5)) as script:
+        port = side.at(script.url, timeout=5)
+        began = time.monotonic()
+        with deadline.within(0.4), pytest.raises(Unavailable):
+            port.get_job(side.job)
+        assert 0.4 <= time.monotonic() - began < 1.8

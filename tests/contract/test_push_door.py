@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from flask import Flask
 
+from ratchet import deadline
 from ratchet.domain.events import Command, DeadLetter, Event, PromotionDue, Topic, TuningJobHint, Verb
 from ratchet.domain.keys import AliasKey, JobKey, Provider
+from ratchet.domain.limits import Limits
 from ratchet.domain.messages import message_of
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.ports import PermanentError, StoreUnavailable
@@ -73,6 +75,7 @@ class Door:
     park_fails: bool = False
     handled: list[Any] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
     app: Flask = field(init=False)
 
     def park(self, letter: DeadLetter) -> None:
@@ -86,7 +89,13 @@ class Door:
             return self.handle(payload)
 
         return consume(
-            request, handle, function="f", topics=self.topics, authenticate=lambda: self.authenticate, park=self.park
+            request,
+            handle,
+            function="f",
+            topics=self.topics,
+            authenticate=lambda: self.authenticate,
+            park=self.park,
+            limits=lambda: self.limits,
         )
 
     def post(self, body: Any, headers: dict[str, str] | None = None, path: str = "/", method: str = "POST") -> Any:
@@ -292,6 +301,16 @@ def test_what_may_work_later_is_delivered_again(door: Door) -> None:
     door.handle = _raise(StoreUnavailable(CANARY))
     assert door.post(push()) == 503
     assert door.last("event", "code", "exception") == ("event.retried", "unavailable", ["StoreUnavailable"])
+
+
+def test_who_is_out_of_time_stops_at_the_next_call_and_is_delivered_again(door: Door) -> None:
+    def spend(_: object) -> Outcome:
+        while True:
+            deadline.left(1)
+
+    door.limits, door.handle = Limits(slice=0.01, budget=0.02), spend
+    assert door.post(push()) == 503
+    assert door.last("event", "code", "exception") == ("event.retried", "unavailable", ["OutOfTime"])
 
 
 def test_a_bug_is_delivered_again_and_says_only_where_it_is(door: Door) -> None:

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ratchet import deadline
+from ratchet.deadline import OutOfTime
 from ratchet.domain.codec import format_time
 from ratchet.ports import (
     QUERIES,
@@ -652,3 +654,16 @@ def _questions() -> Iterator[Query]:
         yield Query("jobs", order="next_look_at", at_least=3, descending=descending)
         yield Query("jobs", order="next_look_at", at_most="\ud800", descending=descending)
         yield Query("jobs", {"x.y": 1}, descending=descending)
+
+
+def test_nothing_is_begun_when_the_event_is_out_of_time(store: Store) -> None:
+    found = put(store, JOB, a=1)
+    with deadline.within(0):
+        for call in (
+            lambda: store.get(JOB),
+            lambda: store.query(Query("aliases")),
+            lambda: commit(store, Replace(JOB, {"a": 2}, found.token)),
+        ):
+            with pytest.raises(OutOfTime):
+                call()
+    assert read(store, JOB) == found

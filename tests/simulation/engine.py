@@ -10,6 +10,8 @@ from typing import Any
 
 from greenlet import greenlet
 
+from ratchet import deadline
+
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -18,13 +20,14 @@ class Killed(BaseException):
 
 
 class Task(greenlet):
-    """One handling. `calls` counts its calls to the world; `facts` is what the checks remember of it."""
+    """One handling. It began at `began`, and has made so many calls; `facts` is what the checks remember of it."""
 
     def __init__(self, name: str, skew: float, release: int, run: Callable[[], Any], parent: greenlet) -> None:
         super().__init__(run, parent)
         self.name = name
         self.skew = skew
         self.release = release
+        self.began = 0.0
         self.calls = 0
         self.killed = False
         self.alias: str | None = None
@@ -90,8 +93,7 @@ class SkewedClock:
         return timedelta(seconds=seconds)
 
     def wait(self, seconds: float) -> None:
-        if seconds > 0:
-            self._engine.sleep(seconds)
+        self._engine.sleep(deadline.left(seconds))
 
 
 class NamedIds:

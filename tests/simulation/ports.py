@@ -4,6 +4,7 @@ Every call gives way first. Then, as the seed has it, it fails before its effect
 or kills it.
 """
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent
 
+from ratchet import deadline
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.adapters.sqlite_queue import SqliteQueue
 from ratchet.domain.events import Event
@@ -75,6 +77,9 @@ class Interrupted:
         task = running()
         if task.killed:
             raise Killed
+        # As every adapter does; what has left by then is not called back, however long its sender freezes.
+        deadline.left(1.0)
+        self.checks.began(task, what)
         task.calls += 1
         name = f"{task.name}.{task.calls} {what}"
         drawn, pace = self.chance.pair(name)
@@ -85,7 +90,8 @@ class Interrupted:
         if fault == "freeze before":
             longest = _SEND_WITHIN if what == "set_default" else 900.0
             self._freeze(task, name, longest)
-        result = effect(fault)
+        with deadline.within(math.inf):
+            result = effect(fault)
         self.checks.step(f"{task.name} {what} {fault or ''} {_shown(result)}")
         if fault == "kill after":
             self.checks.died(task, what)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
+from ratchet import deadline
 from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
 from ratchet.domain.events import Event, Topic
 from ratchet.domain.keys import AliasKey, digest
@@ -58,8 +59,10 @@ class Stage:
         box: list[Task] = []
 
         def body() -> None:
+            box[0].began = self.engine.now
             try:
-                run(box[0])
+                with deadline.within(self.plan.limits.budget, lambda: self.engine.now):
+                    run(box[0])
             except Killed:
                 box[0].killed = True
 

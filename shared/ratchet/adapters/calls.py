@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import httpx2
 
+from ratchet import deadline
 from ratchet.ports import (
     Answer,
     Denied,
@@ -216,10 +217,18 @@ def run(call: Coroutine[object, object, T]) -> T:
 
     Raises:
         ProviderError: in the words of the port.
+        OutOfTime: the event's time was spent before.
     """
+    try:
+        seconds = deadline.left(math.inf)
+    except deadline.OutOfTime:
+        call.close()
+        raise
     future = asyncio.run_coroutine_threadsafe(call, _loop())
     try:
-        return future.result()
+        return future.result(seconds if math.isfinite(seconds) else None)
+    except TimeoutError as exc:
+        raise Unavailable from exc
     except Failed as failed:
         raise failed.error from failed
     finally:
@@ -231,9 +240,11 @@ def fan_out(
 ) -> Iterator[Sequence[Answer | NoAnswer]]:
     """Ask 0 … count-1, `concurrency` at a time, and yield what finished together, together.
 
-    No call starts later than `seconds` after the first. Closing the iterator cancels the calls that still run.
+    No call starts later than `seconds` after the first, or than the event's time allows.
+    Closing the iterator cancels the calls that still run.
     """
     done: queue.SimpleQueue[Answer | NoAnswer | None] = queue.SimpleQueue()
+    seconds = deadline.left(seconds)
     future = asyncio.run_coroutine_threadsafe(_ask_all(ask, count, concurrency, seconds, done.put), _loop())
     try:
         while (first := done.get()) is not None:
@@ -268,10 +279,10 @@ async def _ask_all(
     put: Callable[[Answer | NoAnswer | None], None],
 ) -> None:
     waiting = deque(range(count))
-    deadline = time.monotonic() + seconds
+    ends = time.monotonic() + seconds
 
     async def worker() -> None:
-        while waiting and time.monotonic() <= deadline:
+        while waiting and time.monotonic() <= ends:
             index = waiting.popleft()
             try:
                 put(await ask(index))

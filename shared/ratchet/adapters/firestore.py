@@ -13,6 +13,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPICallError, InvalidArgument, RetryError
 from google.cloud import firestore
 
+from ratchet import deadline
 from ratchet.domain import documents
 from ratchet.domain.codec import format_time
 from ratchet.domain.documents import Standing
@@ -55,7 +56,7 @@ class FirestoreStore:
         with _strict():
             documents.check_place(key.collection, key.id)
         try:
-            return _snapshot(self._reference(key).get(retry=None, timeout=CALL_TIMEOUT_SECONDS))
+            return _snapshot(self._reference(key).get(retry=None, timeout=deadline.left(CALL_TIMEOUT_SECONDS)))
         except (GoogleAPICallError, RetryError) as exc:
             raise StoreUnavailable from exc
 
@@ -65,7 +66,7 @@ class FirestoreStore:
         with _strict():
             documents.check_values([*query.equals.values(), query.at_least, query.at_most])
         try:
-            found = self._select(query).stream(retry=None, timeout=CALL_TIMEOUT_SECONDS)
+            found = self._select(query).stream(retry=None, timeout=deadline.left(CALL_TIMEOUT_SECONDS))
             return [snapshot for snapshot in map(_snapshot, found) if snapshot is not None]
         except (GoogleAPICallError, RetryError) as exc:
             raise StoreUnavailable from exc
@@ -164,16 +165,16 @@ class _Budget:
     """Real time for one commit with all its attempts, and growing pauses between them, with full jitter."""
 
     def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+        self._ends = time.monotonic() + seconds
         self._longest = FIRST_PAUSE_SECONDS
 
     def call(self) -> float:
-        return max(0.001, min(CALL_TIMEOUT_SECONDS, self._deadline - time.monotonic()))
+        return deadline.left(max(0.001, min(CALL_TIMEOUT_SECONDS, self._ends - time.monotonic())))
 
     def pause(self, error: Exception) -> None:
         """Raises: StoreUncertain: the budget is spent."""
         pause = random.uniform(0, self._longest)  # noqa: S311
-        if time.monotonic() + pause >= self._deadline:
+        if time.monotonic() + pause >= self._ends:
             raise StoreUncertain from error
         time.sleep(pause)
         self._longest = min(LONGEST_PAUSE_SECONDS, self._longest * 2)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from ratchet import log
+from ratchet import deadline, log
 from ratchet.domain.events import Event
 from ratchet.domain.messages import message_of
 from ratchet.ports import BusUnavailable
@@ -32,6 +32,7 @@ class PubSubBus:
         from google.auth.exceptions import GoogleAuthError
 
         message = message_of(event, datetime.now(UTC), log.traceparent())
+        seconds = deadline.left(_SECONDS)
         # The default policy goes on for 600 s, longer than any sender waits for its answer.
         policy = retry.Retry(
             retry.if_exception_type(
@@ -39,14 +40,14 @@ class PubSubBus:
             ),
             initial=0.1,
             maximum=1.0,
-            timeout=_SECONDS,
+            timeout=seconds,
         )
         try:
             self._connect().publish(
                 topic=f"projects/{self._project}/topics/{event.topic}",
                 messages=[{"data": message.data, "attributes": message.attributes}],
                 retry=policy,
-                timeout=_SECONDS,
+                timeout=seconds,
             )
         # RetryError is not a GoogleAPICallError.
         except (exceptions.GoogleAPICallError, exceptions.RetryError, GoogleAuthError) as exc:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ratchet import deadline
 from ratchet.domain import documents
 from ratchet.domain.codec import format_time
 from ratchet.domain.documents import Standing
@@ -99,7 +100,7 @@ class SqliteStore:
     def commit(self, writes: Sequence[Write], op_id: str) -> Commit:
         with _strict():
             documents.check_batch([(w.key.collection, w.key.id, getattr(w, "data", None)) for w in writes], op_id)
-        deadline, longest = time.monotonic() + self._budget_seconds, 0.01
+        ends, longest = time.monotonic() + deadline.left(self._budget_seconds), 0.01
         while True:
             try:
                 # Every attempt reads before it writes, so one that follows an ambiguous error recognises its own write.
@@ -115,12 +116,13 @@ class SqliteStore:
                 return Commit.COMMITTED
             except sqlite3.DatabaseError as exc:
                 pause = random.uniform(0, longest)  # noqa: S311
-                if time.monotonic() + pause >= deadline:
+                if time.monotonic() + pause >= ends:
                     raise StoreUncertain from exc
                 self._pause(pause)
                 longest = min(1.0, longest * 2)
 
     def _read(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        deadline.left(BUSY_TIMEOUT_SECONDS)
         try:
             with self._connection() as connection:
                 return connection.execute(statement, values).fetchall()
@@ -164,13 +166,13 @@ class SqliteStore:
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
     """SQLite's own busy time-out does not cover this switch when several processes open a new file."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    ends = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= ends:
                 raise
             time.sleep(0.01)
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from ratchet import log
+from ratchet import deadline, log
 from ratchet.domain.codec import format_time
 from ratchet.domain.events import Event, Topic
 from ratchet.domain.messages import Message, message_of
@@ -84,6 +84,7 @@ class SqliteQueue:
         self._connection: sqlite3.Connection | None = None
 
     def publish(self, event: Event) -> None:
+        deadline.left(_PATIENCE)
         moment = datetime.fromtimestamp(self._now(), UTC)
         self.send(event.topic, message_of(event, moment, log.traceparent()))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from ratchet import deadline
 from ratchet.domain.codec import parse_time
 from ratchet.runtime.settings import SettingsError
 
@@ -22,7 +23,7 @@ class SystemClock:
         return timedelta(seconds=seconds)
 
     def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(deadline.left(seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class SimulatedClock:
         return timedelta(seconds=seconds * self.factor)
 
     def wait(self, seconds: float) -> None:
-        time.sleep(seconds / self.factor)
+        time.sleep(deadline.left(seconds / self.factor))
 
 
 def connect(clock_url: str | None) -> SystemClock | SimulatedClock:

@@ -9,9 +9,10 @@ from typing import Any, assert_never
 
 from flask import Request, Response
 
-from ratchet import log
+from ratchet import deadline, log
 from ratchet.domain.codec import format_time
 from ratchet.domain.events import DeadLetter, Topic
+from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.ports import PermanentError, RetryableError
 from ratchet.runtime.envelope import Push, SchemaNewer, read, unwrap
@@ -33,12 +34,13 @@ def consume(
     topics: Sequence[Topic],
     authenticate: Callable[[], Authenticate | None],
     park: Callable[[DeadLetter], object],
+    limits: Callable[[], Limits],
 ) -> Response:
     """Answer one push.
 
     `handle` gets the payload of the topic. The path names the topic (`/commands`); a function of one topic also takes
-    `/`. `authenticate` gives the check of the Authorization header, or None where push authentication is off; both it
-    and `park` connect at the first use.
+    `/`. `authenticate` gives the check of the Authorization header, or None where push authentication is off. It,
+    `park` and `limits` connect at the first use.
     """
     with log.bind(new_traceparent(), function=function):
         try:
@@ -52,7 +54,7 @@ def consume(
     facts: dict[str, Any] = {"function": function, "topic": topic, "event_id": push.event_id}
     if push.attempt is not None:
         facts["delivery_attempt"] = push.attempt
-    with log.bind(continued(push.attributes.get("traceparent")), **facts):
+    with log.bind(continued(push.attributes.get("traceparent")), **facts), deadline.within(limits().budget):
         return settle(push, topic, handle, park)
 
 

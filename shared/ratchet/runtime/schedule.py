@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from flask import Request, Response
 
-from ratchet import log
+from ratchet import deadline, log
+from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome
 from ratchet.ports import RetryableError
 from ratchet.runtime.http import answer, set_body_aside
@@ -20,6 +21,7 @@ def tick(
     *,
     function: str,
     authenticate: Callable[[], Authenticate | None],
+    limits: Callable[[], Limits],
 ) -> Response:
     """Answer one tick: 204 when the round is done; what is left of it is the next tick's."""
     with log.bind(new_traceparent(), function=function):
@@ -30,7 +32,8 @@ def tick(
             check = authenticate()
             if check is not None:
                 check(request.headers.get("Authorization"))
-            handle()
+            with deadline.within(limits().budget):
+                handle()
         except Unauthenticated as exc:
             log.emit(log.Event.PUSH_REJECTED, code=exc.code, status=401)
             return answer(401)

@@ -21,6 +21,7 @@ def serve(request: Request) -> Response:
         topics=(Topic.PROMOTIONS, Topic.COMMANDS),
         authenticate=connect.authenticate,
         park=connect.park,
+        limits=connect.limits,
     )
 
 

@@ -19,6 +19,7 @@ def serve(request: Request) -> Response:
         topics=(Topic.DEAD_LETTERS,),
         authenticate=connect.authenticate,
         park=connect.park,
+        limits=connect.limits,
     )
 
 

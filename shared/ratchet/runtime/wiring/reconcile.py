@@ -11,7 +11,7 @@ FUNCTION = connect.prepare("reconcile")
 
 
 def serve(request: Request) -> Response:
-    return tick(request, _handle, function=FUNCTION, authenticate=connect.authenticate)
+    return tick(request, _handle, function=FUNCTION, authenticate=connect.authenticate, limits=connect.limits)
 
 
 def _handle() -> Outcome:

@@ -20,6 +20,7 @@ def serve(request: Request) -> Response:
         topics=(Topic.SMOKE_TESTS,),
         authenticate=connect.authenticate,
         park=connect.park,
+        limits=connect.limits,
     )
 
 

@@ -21,6 +21,7 @@ def serve(request: Request) -> Response:
         topics=(Topic.TUNING_JOBS,),
         authenticate=connect.authenticate,
         park=connect.park,
+        limits=connect.limits,
     )
 
 
