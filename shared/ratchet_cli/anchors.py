@@ -4,13 +4,17 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ratchet.domain.codec import decode
 from ratchet.domain.history import Anchor
+from ratchet.domain.keys import AliasKey
 from ratchet.log import Event
+from ratchet.runtime.connect import settings_of_store
+from ratchet.runtime.settings import SettingsError
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.processes import Line
 
@@ -25,6 +29,17 @@ def keep(path: Path, line: Line) -> None:
     if line.get("event") == Event.HISTORY_ANCHORED.label:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(line)) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What a file of anchors holds; without a file, nothing is known of what was once there."""
+
+    file: Path | None
+    known: Sequence[Anchor] = ()
+
+    def of(self, key: AliasKey) -> Sequence[Anchor]:
+        return [anchor for anchor in self.known if anchor.alias == key]
 
 
 def read(path: Path) -> list[Anchor]:
@@ -74,3 +89,17 @@ def _anchor(facts: dict[str, Any], where: str) -> Anchor:
         return decode(Anchor, {**facts, "n": whole})
     except (ValueError, OverflowError) as exc:
         raise Problem(f"{where}: an anchor that cannot be read", USAGE) from exc
+
+
+def kept_beside(store_url: str, named: Path | None) -> Anchors:
+    """The file that was named, or the one that `ratchet up` keeps beside its store, if it is there."""
+    if named is None:
+        try:
+            database = settings_of_store(store_url).sqlite_path
+        except SettingsError as exc:
+            raise Problem(str(exc), USAGE) from exc
+        kept = beside(database) if database else None
+        if kept is None or not kept.is_file():
+            return Anchors(None)
+        named = kept
+    return Anchors(named, read(named))

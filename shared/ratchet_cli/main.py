@@ -147,7 +147,7 @@ def at(
 ) -> None:
     """Tell what served at a time, from when to when, and who decided it."""
     with told():
-        from ratchet_cli.audit import run_at
+        from ratchet_cli.served import run_at
 
         text, clean = run_at(config, context, time, alias, anchors, as_json=json)
         typer.echo(text)

@@ -56,7 +56,7 @@ class Checks:
 
     def began(self, task: Task, what: str) -> None:
         """A handler begins a call."""
-        late = self.engine.now - task.began - self.limits.budget
+        late = self.engine.now - task.suspended - task.began - self.limits.budget
         self.expect("I19", late <= 0, f"{what} began {late:.0f} s after the time of its event")
         if task.facts.get("thawed"):
             self.hit("a handler that had been frozen went on in time")

@@ -20,7 +20,9 @@ class Killed(BaseException):
 
 
 class Task(greenlet):
-    """One handling. It began at `began`, and has made so many calls; `facts` is what the checks remember of it."""
+    """One handling. It began at `began`, was `suspended` for so many seconds that its own clock does not know of,
+    and has made so many `calls`; `facts` is what the checks remember of it.
+    """
 
     def __init__(self, name: str, skew: float, release: int, run: Callable[[], Any], parent: greenlet) -> None:
         super().__init__(run, parent)
@@ -28,6 +30,7 @@ class Task(greenlet):
         self.skew = skew
         self.release = release
         self.began = 0.0
+        self.suspended = 0.0
         self.calls = 0
         self.killed = False
         self.alias: str | None = None

@@ -113,8 +113,12 @@ class Interrupted:
     def _freeze(self, task: Task, name: str, longest: float) -> None:
         if "holds" in task.facts:
             self._stuck(name)
+        before = self.engine.now
         self.engine.sleep(self.chance.between(f"freeze {name}", min(20.0, longest / 2), longest))
         task.facts["thawed"] = True
+        # A monotonic clock stands still while its machine is suspended, and runs on while only the process is stopped.
+        if self.chance.fraction(f"suspend {name}") < 0.5:
+            task.suspended += self.engine.now - before
 
 
 class _Connection(sqlite3.Connection):

@@ -59,12 +59,13 @@ class Stage:
         box: list[Task] = []
 
         def body() -> None:
-            box[0].began = self.engine.now
+            task = box[0]
+            task.began = self.engine.now
             try:
-                with deadline.within(self.plan.limits.budget, lambda: self.engine.now):
-                    run(box[0])
+                with deadline.within(self.plan.limits.budget, lambda: self.engine.now - task.suspended):
+                    run(task)
             except Killed:
-                box[0].killed = True
+                task.killed = True
 
         box.append(self.engine.start(name, self.plan.skew * (instance - 1), release, body))
         box[0].facts["newer"] = release == 2

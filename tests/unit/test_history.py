@@ -20,7 +20,7 @@ from ratchet.domain.history import Anchor, Flaw, Walk
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.records import Alias, Direction, HistoryRow, Hold, Intent, JobState, Lease, Move, Pointer, Wait
 from ratchet.ports import Create, Delete, Key, Query, Snapshot, Store
-from ratchet_cli.audit import Anchors
+from ratchet_cli.anchors import Anchors
 from ratchet_cli.audit import verify as audit
 from support.depth import LONG, deep
 from support.figures import record
