@@ -52,6 +52,8 @@ def _job(stage: Stage, job: JobPlan) -> Iterator[str]:
             yield f"checkpoint {name} is {record['state']}, open: {record['open_suites']}"
         elif record["open_aliases"]:
             yield f"checkpoint {name} is undecided for {record['open_aliases']}"
+        elif record["decided"] and not record["tested"]:
+            yield f"checkpoint {name} was decided on, and never tested"
 
 
 def _aliases(stage: Stage) -> Iterator[str]:
