@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from ratchet.domain.events import Event
+from ratchet.domain.events import Event, Topic
 from ratchet.domain.keys import JobKey
+from ratchet.domain.messages import Message
 from ratchet.domain.records import JobState, Measure
 
 
@@ -36,6 +37,10 @@ class StoreUnavailable(RetryableError):
 
 class BusUnavailable(RetryableError):
     """A message was not accepted, or nobody can say whether it was."""
+
+
+class MessageRefused(BusUnavailable):
+    """The bus takes no such message: it is too large, or has an attribute that is not allowed."""
 
 
 class ProviderError(Exception):
@@ -228,6 +233,22 @@ class Bus(Protocol):
         Raises:
             BusUnavailable: it may or may not be.
         """
+
+
+class Sender(Protocol):
+    """A bus for what was published once already."""
+
+    def send(self, topic: Topic, message: Message) -> None:
+        """Publish these bytes and attributes as they are. Returns when the message is durable.
+
+        Raises:
+            MessageRefused: this message alone is not taken.
+            BusUnavailable: it may or may not be durable.
+        """
+
+
+class RawBus(Bus, Sender, Protocol):
+    """A bus that does both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

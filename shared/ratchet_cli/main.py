@@ -20,6 +20,10 @@ app = typer.Typer(
 )
 audit = typer.Typer(name="audit", help="Verify the history, and ask what served at a time.", no_args_is_help=True)
 app.add_typer(audit)
+dead_letters = typer.Typer(
+    name="dead-letters", help="Look at what could not be handled, and replay it after the fix.", no_args_is_help=True
+)
+app.add_typer(dead_letters)
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", envvar="RATCHET_CONFIG", help="The configuration.")
@@ -36,6 +40,12 @@ All = Annotated[bool, typer.Option("--all", help="Every alias.")]
 AnchorFile = Annotated[
     Path | None,
     typer.Option("--anchors", metavar="FILE", help="Heads kept elsewhere; by default what `up` keeps by its store."),
+]
+DeathCode = Annotated[
+    str | None, typer.Option("--reason", "-r", metavar="CODE", help="Only those that died of it, such as given_up.")
+]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME|30m|2d", help="Only those that died since then, or so long ago.")
 ]
 YAML = Path("ratchet.yaml")
 
@@ -152,6 +162,57 @@ def at(
         text, clean = run_at(config, context, time, alias, anchors, as_json=json)
         typer.echo(text)
         raise typer.Exit(OK if clean else FINDINGS)
+
+
+@dead_letters.command(name="list")
+def list_(
+    reason: DeathCode = None,
+    since: Since = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were replayed.")] = False,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """List what is dead, the oldest first."""
+    with told():
+        from ratchet_cli.dead_letters import Wanted, run_list
+
+        typer.echo(run_list(config, context, Wanted(reason, since, replayed=every), as_json=json))
+
+
+@dead_letters.command()
+def show(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="As `dead-letters list` shows it.")],
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Show one with its attributes and bytes; they came from outside, and may hold what is not for everybody."""
+    with told():
+        from ratchet_cli.dead_letters import run_show
+
+        typer.echo(run_show(config, context, event_id, as_json=json))
+
+
+@dead_letters.command()
+def replay(
+    ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="This one. May repeat.")] = None,
+    reason: DeathCode = None,
+    since: Since = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go where.")] = False,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Publish dead letters again, five a second: these, or all of a reason or a time that were not replayed yet."""
+    if bool(ids) is (reason is not None or since is not None):
+        raise typer.BadParameter("name each with --id, or choose with --reason and --since")
+    with told():
+        from ratchet_cli.dead_letters import Wanted
+        from ratchet_cli.replay import run
+
+        chosen = ids or Wanted(reason, since)
+        raise typer.Exit(run(config, context, chosen, typer.echo, dry_run=dry_run, as_json=json))
 
 
 @app.command()

@@ -11,6 +11,11 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def plain(text: str) -> str:
+    """What came from outside, on one line, with every character escaped that is not simply seen."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def place(key: CheckpointKey, step: int | None) -> str:
     """`step 300 of vertex job 8812`; a checkpoint without a step goes by its id."""
     named = f"checkpoint {key.id}" if step is None else f"step {step}"

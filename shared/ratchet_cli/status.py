@@ -11,7 +11,7 @@ from ratchet.domain.decide import Decision, Outcome
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, Provider
 from ratchet.domain.records import Alias, Checkpoint, DeadLetterRecord, Direction, Hold, Job, Model
 from ratchet.ports import Query, Store
-from ratchet_cli.render import columns, moment, place, pointed, waits
+from ratchet_cli.render import columns, moment, place, plain, pointed, waits
 from ratchet_cli.stores import opened, read_settings
 
 _JOBS = 50
@@ -104,14 +104,19 @@ def render(view: View) -> str:
         lines.append("")
         lines.append(f"{len(view.dead_letters)} dead letter{'' if len(view.dead_letters) == 1 else 's'}:")
         rows_ = [
-            (moment(letter.died_at), letter.topic, letter.reason, letter.event_id)
+            (moment(letter.died_at), plain(letter.topic), _died_of(letter), plain(letter.event_id))
             for letter in view.dead_letters[:_SHOWN_LETTERS]
         ]
         lines.append(columns(rows_, "  "))
         if len(view.dead_letters) > _SHOWN_LETTERS:
-            lines.append(f"  and {len(view.dead_letters) - _SHOWN_LETTERS} more (ratchet status --json)")
+            lines.append(f"  and {len(view.dead_letters) - _SHOWN_LETTERS} more")
+        lines.append("  look and replay: ratchet dead-letters list")
     lines += [f"why: ratchet why {alias.key}" for alias in view.aliases[:1]]
     return "\n".join(lines)
+
+
+def _died_of(letter: DeadLetterRecord) -> str:
+    return f"{plain(letter.reason)}{' (died again)' if letter.died_again else ''}"
 
 
 def _row(alias: Alias, last: Decision | None) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import Any
 
 from ratchet import deadline, log
-from ratchet.domain.events import Event
-from ratchet.domain.messages import message_of
-from ratchet.ports import BusUnavailable
+from ratchet.domain.events import Event, Topic
+from ratchet.domain.messages import Message, message_of
+from ratchet.ports import BusUnavailable, MessageRefused
 
 _SECONDS = 5.0
 
@@ -28,10 +28,13 @@ class PubSubBus:
         self._connecting = Lock()
 
     def publish(self, event: Event) -> None:
+        self.send(event.topic, message_of(event, datetime.now(UTC), log.traceparent()))
+
+    def send(self, topic: Topic, message: Message) -> None:
+        """Publish these bytes and attributes as they are."""
         from google.api_core import exceptions, retry
         from google.auth.exceptions import GoogleAuthError
 
-        message = message_of(event, datetime.now(UTC), log.traceparent())
         seconds = deadline.left(_SECONDS)
         # The default policy goes on for 600 s, longer than any sender waits for its answer.
         policy = retry.Retry(
@@ -44,14 +47,16 @@ class PubSubBus:
         )
         try:
             self._connect().publish(
-                topic=f"projects/{self._project}/topics/{event.topic}",
-                messages=[{"data": message.data, "attributes": message.attributes}],
+                topic=f"projects/{self._project}/topics/{topic}",
+                messages=[{"data": message.data, "attributes": dict(message.attributes)}],
                 retry=policy,
                 timeout=seconds,
             )
+        except exceptions.InvalidArgument as exc:
+            raise MessageRefused(f"publishing to {topic}") from exc
         # RetryError is not a GoogleAPICallError.
         except (exceptions.GoogleAPICallError, exceptions.RetryError, GoogleAuthError) as exc:
-            raise BusUnavailable(f"publishing to {event.topic}") from exc
+            raise BusUnavailable(f"publishing to {topic}") from exc
 
     def _connect(self) -> Any:
         with self._connecting:

@@ -10,6 +10,9 @@ from datetime import datetime
 from ratchet.domain.codec import canonical, format_time
 from ratchet.domain.events import SCHEMA_VERSION, Event
 
+REPLAY_OF = "replay_of"
+"""The attribute that names the dead letter of which a message is a replay, whatever its own id is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

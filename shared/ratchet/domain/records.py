@@ -324,6 +324,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterRecord:
+    """What died, as it first came; `attempts` counts its deaths, `reason` and `died_at` tell of the last.
+
+    `replayed_at` is cleared when it dies again; `replayed_by` and `replays` stay.
+    """
+
     COLLECTION: ClassVar[str] = "dead_letters"
 
     event_id: str
@@ -335,6 +340,11 @@ class DeadLetterRecord:
     died_at: datetime
     replayed_at: datetime | None = None
     replayed_by: str | None = None
+    replays: int = 0
+
+    @property
+    def died_again(self) -> bool:
+        return self.replays > 0 and self.replayed_at is None
 
 
 def run_key(checkpoint: CheckpointKey, suite_digest: str, purpose: Purpose, occasion: str, attempt: int) -> str:

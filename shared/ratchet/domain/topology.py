@@ -15,6 +15,11 @@ SUBSCRIBERS: Mapping[Topic, str] = {
 """Each function gets the messages of a topic at the path `/<topic>`. `decisions` is for the users' own systems."""
 
 
+def topic_of(name: str) -> Topic | None:
+    """The topic that our subscription of this name listens to; None: it is not ours."""
+    return next((topic for topic in SUBSCRIBERS if subscription(topic) == name), None)
+
+
 def subscription(topic: Topic) -> str:
     """The name of our own subscription to this topic: the function's, with the topic where it has several."""
     function = SUBSCRIBERS[topic]

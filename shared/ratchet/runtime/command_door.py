@@ -1,6 +1,5 @@
 """The door for people's commands: who asks, what for and why, published once and answered with its decision's key."""
 
-import getpass
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,6 +13,7 @@ from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey
 from ratchet.ports import Bus, BusUnavailable, Clock, Ids
 from ratchet.runtime import strict_json
+from ratchet.runtime.actor import local_actor
 from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body, set_body_aside
 from ratchet.runtime.ids import new_traceparent
 from ratchet.runtime.logging import describe
@@ -70,7 +70,7 @@ def _receive(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Response:
 
 def _actor(request: Request) -> tuple[str, bool]:
     if not os.environ.get("K_SERVICE"):
-        return f"local:{os.environ.get('USER') or getpass.getuser()}", False
+        return local_actor(), False
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated("oidc_missing")

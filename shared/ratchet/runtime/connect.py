@@ -12,7 +12,7 @@ from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.limits import Limits
 from ratchet.domain.policy import Rules
 from ratchet.domain.topology import SUBSCRIBERS, subscription
-from ratchet.ports import Bus, Clock, PermanentError, ProviderPort, Store
+from ratchet.ports import Bus, Clock, PermanentError, ProviderPort, RawBus, Store
 from ratchet.runtime import clock as clocks
 from ratchet.runtime import logging
 from ratchet.runtime.ids import SystemIds
@@ -78,7 +78,11 @@ def settings_of_store(url: str) -> Settings:
 
 @cache
 def bus() -> Bus:
-    chosen = settings()
+    return open_bus(settings())
+
+
+def open_bus(chosen: Settings) -> RawBus:
+    """The bus that belongs to the settings' store: in the same file, or in the same project."""
     if chosen.sqlite_path is not None:
         from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
 

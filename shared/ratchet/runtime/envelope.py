@@ -15,7 +15,9 @@ from ratchet.domain import events
 from ratchet.domain.codec import Malformed, decode
 from ratchet.domain.events import DeadLetter, Payload, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider, digest
+from ratchet.domain.messages import REPLAY_OF
 from ratchet.domain.outcomes import Ignored
+from ratchet.domain.topology import topic_of
 from ratchet.ports import PermanentError
 from ratchet.runtime import strict_json
 
@@ -32,7 +34,15 @@ TYPES: Mapping[Topic, type[Payload]] = {
 _NAMES = {f"ratchet.{kind.__name__}": topic for topic, kind in TYPES.items()}
 _JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/tuningJobs/([^/]+)")
 _READS = frozenset({"GetTuningJob", "ListTuningJobs"})
+_ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
 _MAX_KEPT = 900_000  # Base64 digits: a document holds one mebibyte.
+_BURIED_FROM = "CloudPubSubDeadLetterSourceSubscription"
+
+TRUNCATED = "truncated"
+"""The attribute of a dead letter whose bytes were too many to keep them all."""
+
+ENVELOPE = "envelope"
+"""The attribute of a dead letter whose bytes are the whole push, because no data was found in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,21 @@ class Push:
     attempt: int | None
 
     def dead(self, topic: Topic, reason: str) -> DeadLetter:
+        """A replay dies under the id of the letter that it replays: there is one row for one trouble."""
+        ident = self.attributes.get(REPLAY_OF, "")
         kept = base64.b64encode(self.raw if self.data is None else self.data).decode()
         attributes = dict(self.attributes)
         if len(kept) > _MAX_KEPT:
-            kept, attributes["truncated"] = kept[:_MAX_KEPT], "true"
-        return DeadLetter(event_id=self.event_id, topic=topic, attributes=attributes, data=kept, reason=reason)
+            kept, attributes[TRUNCATED] = kept[:_MAX_KEPT], "true"
+        if self.data is None:
+            attributes[ENVELOPE] = "true"
+        return DeadLetter(
+            event_id=ident if _is_id(ident) else self.event_id,
+            topic=topic,
+            attributes=attributes,
+            data=kept,
+            reason=reason,
+        )
 
 
 class SchemaNewer(Exception):
@@ -71,10 +91,14 @@ def unwrap(body: bytes) -> Push:
         return Push("envelope-" + hashlib.sha256(body).hexdigest(), None, body, {}, None)
     attempt = envelope.get("deliveryAttempt")
     ident = attributes.get("ce-id") or message_id
-    if not re.fullmatch(r"[A-Za-z0-9._:@-]{1,200}", ident) or ident in (".", ".."):
+    if not _is_id(ident):
         # Ids become names of documents; whatever else stands there is hashed.
         ident = "id-" + digest(ident.encode(errors="replace").decode())
     return Push(ident, data or None, body, attributes, attempt if type(attempt) is int else None)
+
+
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None and text not in (".", "..")
 
 
 def read(push: Push, topic: Topic) -> Payload | Ignored:
@@ -89,7 +113,8 @@ def read(push: Push, topic: Topic) -> Payload | Ignored:
     kind = push.attributes.get("ce-type")
     if topic is Topic.DEAD_LETTERS and kind != "ratchet.DeadLetter":
         # Pub/Sub forwards what it gave up on, as it was.
-        return push.dead(_NAMES.get(kind or "", Topic.TUNING_JOBS), "given_up")
+        buried_from = topic_of(push.attributes.get(_BURIED_FROM, ""))
+        return push.dead(buried_from or _NAMES.get(kind or "", Topic.TUNING_JOBS), "given_up")
     if topic is Topic.TUNING_JOBS and kind is None:
         return _log_entry(_json(push.data))
     source = push.attributes.get("ce-source", "").removeprefix("//ratchet/")

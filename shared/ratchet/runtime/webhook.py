@@ -14,7 +14,7 @@ from flask import Request, Response
 from ratchet import log
 from ratchet.domain.events import DeadLetter, Event, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider, digest
-from ratchet.ports import Bus, BusUnavailable, Clock
+from ratchet.ports import Bus, BusUnavailable, Clock, PermanentError
 from ratchet.runtime import strict_json
 from ratchet.runtime.http import CutOff, TooLarge, answer, is_encoded, is_json, raw_path, read_body, set_body_aside
 from ratchet.runtime.ids import new_traceparent
@@ -23,6 +23,8 @@ from ratchet.runtime.settings import SettingsError
 from ratchet.runtime.webhook_signature import Rejection, Secrets, Unverified, Verified, verify
 
 FUNCTION = "receive_webhook"
+TOPIC_OF_DEAD = "webhooks-openai"
+"""No topic: where a dead letter says that it came in by this door."""
 MAX_BODY = 64 * 1024
 KNOWN = frozenset({"fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"})
 
@@ -87,7 +89,7 @@ def _receive(request: Request, secrets: Callable[[bool], Secrets], bus: Bus, clo
 
 
 def _publish(verified: Verified, bus: Bus) -> Response:
-    content = _read(verified)
+    content = _read(verified.body, verified.account)
     if isinstance(content, _Foreign):
         log.emit(log.Event.WEBHOOK_ACCEPTED, code="type_unknown", account=verified.account, outcome="ignored")
         return answer(202)
@@ -99,9 +101,21 @@ def _publish(verified: Verified, bus: Bus) -> Response:
     return answer(202)
 
 
-def _read(verified: Verified) -> TuningJobHint | _Dead | _Foreign:
+def read_again(body: bytes, account: str) -> Event:
+    """What a verified body that died here says to the code of today.
+
+    Raises:
+        PermanentError: it still cannot be read, or is nothing to us (`type_unknown`).
+    """
+    content = _read(body, account)
+    if isinstance(content, TuningJobHint):
+        return _hint(content)
+    raise PermanentError(content.code if isinstance(content, _Dead) else "type_unknown")
+
+
+def _read(body: bytes, account: str) -> TuningJobHint | _Dead | _Foreign:
     try:
-        content = strict_json.loads(verified.body)
+        content = strict_json.loads(body)
     except strict_json.NotJson:
         return _Dead("bad_json")
     if not isinstance(content, dict):
@@ -116,7 +130,7 @@ def _read(verified: Verified) -> TuningJobHint | _Dead | _Foreign:
         return _Dead("bad_schema")
     if not _JOB.fullmatch(ident):
         return _Dead("id_form")
-    return TuningJobHint(job=JobKey(Provider.OPENAI, verified.account, "-", ident), reason=f"webhook {kind}")
+    return TuningJobHint(job=JobKey(Provider.OPENAI, account, "-", ident), reason=f"webhook {kind}")
 
 
 def _hint(hint: TuningJobHint) -> Event:
@@ -128,7 +142,7 @@ def _dead_letter(verified: Verified, dead: _Dead) -> Event:
     ident = "webhook-" + digest(verified.account, hashlib.sha256(verified.body).hexdigest())
     letter = DeadLetter(
         event_id=ident,
-        topic="webhooks-openai",
+        topic=TOPIC_OF_DEAD,
         attributes={"account": verified.account},
         data=base64.b64encode(verified.body).decode(),
         reason=dead.code,
