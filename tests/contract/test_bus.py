@@ -1,5 +1,6 @@
 """What every bus promises, seen from a receiving HTTP server: the SQLite queue with its delivery loop, and Pub/Sub."""
 
+import base64
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from ratchet.deadline import OutOfTime
 from ratchet.domain.codec import parse_time
 from ratchet.domain.events import Event, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider
-from ratchet.ports import Bus, BusUnavailable
+from ratchet.domain.messages import Message
+from ratchet.ports import Bus, BusUnavailable, MessageRefused, RawBus
 from ratchet_cli.delivery import Delivery, Endpoint
 from ratchet_cli.emulator_bus import create_bus
 from support.receiver import Receiver, until
@@ -34,7 +36,7 @@ def hint(id_: str = "hint-1", topic: Topic = Topic.TUNING_JOBS, **attributes: st
 class Connect(Protocol):
     """Connects subscriptions, each to the receiver's path of its own name."""
 
-    def __call__(self, *subscriptions: Subscription) -> Bus: ...
+    def __call__(self, *subscriptions: Subscription) -> RawBus: ...
 
 
 @pytest.fixture
@@ -66,14 +68,14 @@ def connect(
 ) -> Iterator[Connect]:
     stop, threads = threading.Event(), []
 
-    def local(*subscriptions: Subscription) -> Bus:
+    def local(*subscriptions: Subscription) -> RawBus:
         queue = SqliteQueue(tmp_path / "ratchet.db", subscriptions)
         delivery = Delivery(queue, [Endpoint(each.name, receiver.url(f"/{each.name}")) for each in subscriptions])
         threads.append(threading.Thread(target=delivery.run, args=(stop,)))
         threads[-1].start()
         return queue
 
-    def emulated(*subscriptions: Subscription) -> Bus:
+    def emulated(*subscriptions: Subscription) -> RawBus:
         host, project = request.getfixturevalue("pubsub_emulator"), f"test-{uuid4().hex[:12]}"
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
         routes = [(each, receiver.url(f"/{each.name}")) for each in subscriptions]
@@ -116,6 +118,29 @@ def test_a_message_arrives_with_its_data_and_attributes(
     assert message["messageId"].isdigit()
     assert message["publishTime"] == message["publish_time"]
     assert abs((parse_time(message["publishTime"]) - before).total_seconds()) < 10
+
+
+RAW = [
+    Message(b"\xff\x00 no JSON", {"ce-id": "hint-1", "ce-time": "2026-11-22T12:00:00.000000Z", "replay_of": "hint-1"}),
+    Message(b"{}", {"replay_of": "log-entry", "CloudPubSubDeadLetterSourceSubscription": "worker"}),
+    Message(b"", {"replay_of": "empty"}),
+]
+
+
+def test_raw_messages_arrive_as_they_are_with_nothing_added(
+    connect: Connect, subscription: Callable[..., Subscription], receiver: Receiver
+) -> None:
+    bus = connect(subscription("worker"), subscription("other", Topic.COMMANDS))
+    with log.bind(TRACE):
+        for message in RAW:
+            bus.send(Topic.TUNING_JOBS, message)
+
+    until(lambda: len(receiver.pushes) == len(RAW), "the messages")
+    arrived = {push.attributes["replay_of"]: push for push in receiver.at("/worker")}
+    for message in RAW:
+        push = arrived[message.attributes["replay_of"]]
+        assert base64.b64decode(push.body["message"].get("data", "")) == message.data
+        assert push.attributes == message.attributes
 
 
 def test_every_subscription_of_the_topic_gets_it_and_no_other(
@@ -217,3 +242,15 @@ def test_nothing_is_published_when_the_event_is_out_of_time(
     bus.publish(hint("in time"))
     until(lambda: bool(receiver.pushes), "the one in time")
     assert {push.id for push in receiver.pushes} == {"in time"}
+
+
+def test_pubsub_says_of_a_message_that_it_will_never_take_it(
+    pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
+    project = f"test-{uuid4().hex[:12]}"
+    create_bus(pubsub_emulator, project, [])
+    bus = PubSubBus(project)
+    with pytest.raises(MessageRefused):
+        bus.send(Topic.TUNING_JOBS, Message(b"", {}))
+    bus.send(Topic.TUNING_JOBS, Message(b"", {"replay_of": "e-1"}))
