@@ -210,6 +210,19 @@ class Checks:
         truth = "pass" if right else "fail"
         self.expect("I7", after["outcome"] == truth, f"a case's result is {after['outcome']}, the model was {truth}")
 
+    def _dead_letters(self, task: Task, key: Key, before: Document | None, after: Document, batch: Any) -> None:
+        if before is None:
+            self.expect("I16", (after["attempts"], after["replays"]) == (1, 0), "a dead letter began with a past")
+            return
+        kept = all(after[name] == before[name] for name in ("event_id", "topic", "attributes", "data"))
+        self.expect("I16", kept, "a dead letter's bytes, attributes or topic changed")
+        died, replayed = (after[name] - before[name] for name in ("attempts", "replays"))
+        self.expect("I16", (died, replayed) in ((1, 0), (0, 1)), "a dead letter's row counted wrong")
+        if died:
+            self.expect("I16", after["replayed_at"] is None, "a second death does not show")
+            if before["replays"]:
+                self.hit("a replayed event died again")
+
     def _decisions(self, task: Task, key: Key, before: Document | None, after: Document, batch: Any) -> None:
         rows = self._rows(batch, after["alias"])
         told = len(rows) == 1 and rows[0]["decision"] == key.id

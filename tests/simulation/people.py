@@ -1,19 +1,22 @@
 """Who acts from outside: senders of hints, an operator, somebody at the provider's own console, applications."""
 
-from base64 import b64decode
-
+from ratchet.application.replay_dead_letter import replay_dead_letter
 from ratchet.application.resolve_alias import resolve_alias
+from ratchet.application.state import load_keyed
 from ratchet.domain.events import Command, Event, Topic, TuningJobHint, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
-from ratchet.ports import Key, NotFound, Refused, StoreUnavailable
+from ratchet.domain.records import DeadLetterRecord
+from ratchet.ports import Key, NotFound, Refused, RetryableError, StoreUnavailable
+from ratchet.runtime.replay import NotReplayable, revive
 from simulation.checks import Document
 from simulation.engine import Task
 from simulation.plan import BETA, CANARY, FAULTS_END, PROD
 from simulation.stage import Stage
 
-_REPLAYED = (Topic.TUNING_JOBS, Topic.CHECKPOINTS, Topic.SMOKE_TESTS, Topic.PROMOTIONS)
 _FROM_DOOR = {"ce-source": "//ratchet/receive_webhook", "ce-type": "ratchet.TuningJobHint", "schema_version": "1"}
 _UNREADABLE = "poison-1"
+_REPLAY_EVERY = 600.0
+"""Seconds after which an operator, while everything fails, looks for what is dead and tries it again."""
 
 
 class People:
@@ -37,6 +40,8 @@ class People:
             at(time, lambda model=model, checkpoint=checkpoint: self._console(model, checkpoint))
         for number in range(int(FAULTS_END // 300)):
             at(300.0 * number + 7, lambda number=number: self._ask(number))
+        for number in range(1, int(FAULTS_END // _REPLAY_EVERY) + 1):
+            at(_REPLAY_EVERY * number + 11, self._replay)
         if self._stage.chance.happens("poison", "bytes", 0.2):
             unreadable = {"ce-id": _UNREADABLE, **_FROM_DOOR}
             at(700, lambda: self._stage.forward(Topic.TUNING_JOBS, b"{", unreadable))
@@ -49,14 +54,36 @@ class People:
                 alias = AliasKey.parse(document["key"])
                 self._order(now + 60, f"release-{alias}", Verb.RELEASE, alias)
         for delay in (120, 1200):
-            self._stage.engine.at(now + delay, self._replay)
+            self._stage.engine.at(now + delay, lambda: self._replay(again=True))
 
-    def _replay(self) -> None:
-        for key, row in list(self._stage.checks.documents.items()):
-            if key.collection == "dead_letters" and row["topic"] in _REPLAYED and row["event_id"] != _UNREADABLE:
-                self._stage.checks.hit("a dead event was replayed")
-                attributes = {**row["attributes"], "replay_of": row["event_id"]}
-                self._stage.forward(Topic(row["topic"]), b64decode(row["data"]), attributes)
+    def _replay(self, *, again: bool = False) -> None:
+        """What is dead, or with `again` whatever ever was: one after the other, as the command does it."""
+        rows = [row for key, row in self._stage.checks.documents.items() if key.collection == "dead_letters"]
+        wanted = [row["event_id"] for row in rows if again or row["replayed_at"] is None]
+
+        def replay(task: Task) -> None:
+            for event_id in wanted:
+                try:
+                    self._replay_one(task, event_id)
+                except NotReplayable:
+                    self._stage.checks.hit("a dead event was refused a replay")
+                except RetryableError:
+                    self._stage.checks.hit("a replay failed half way")
+
+        if wanted:
+            self._stage.start(f"replay-{self._stage.engine.now:.0f}", replay)
+
+    def _replay_one(self, task: Task, event_id: str) -> None:
+        stage, (clock, ids, _) = self._stage, self._stage.hands(task)
+        stored = load_keyed(stage.store, DeadLetterRecord, event_id)
+        assert stored is not None
+        topic, message = revive(stored.value, clock.now())
+        stage.checks.hit("a dead event was replayed")
+        row = replay_dead_letter(
+            stored, topic, message, actor="local:ana", bus=stage.bus, store=stage.store, clock=clock, ids=ids
+        )
+        if row.died_again:
+            stage.checks.hit("a replay died before it was marked")
 
     def _order(
         self,

@@ -16,8 +16,9 @@ from greenlet import getcurrent
 from ratchet import deadline
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.adapters.sqlite_queue import SqliteQueue
-from ratchet.domain.events import Event
+from ratchet.domain.events import Event, Topic
 from ratchet.domain.keys import ALL_ALIASES, JobKey, digest
+from ratchet.domain.messages import Message
 from ratchet.ports import (
     Answer,
     BusUnavailable,
@@ -208,6 +209,18 @@ class Bus:
 
     def publish(self, event: Event) -> None:
         self._at.call(f"publish {event.topic} {event.id[:8]}", _PUBLISH, lambda fault: self._publish(fault, event))
+
+    def send(self, topic: Topic, message: Message) -> None:
+        ident = message.attributes.get("ce-id", "")[:8]
+        self._at.call(f"send {topic} {ident}", _PUBLISH, lambda fault: self._send(fault, topic, message))
+
+    def _send(self, fault: str | None, topic: Topic, message: Message) -> None:
+        if fault == "bus unavailable" or self._at.down("bus"):
+            raise BusUnavailable
+        self._queue.send(topic, message)
+        self._published()
+        if fault == "bus uncertain":
+            raise BusUnavailable
 
     def _publish(self, fault: str | None, event: Event) -> None:
         if fault == "bus unavailable" or self._at.down("bus"):

@@ -15,7 +15,7 @@ from ratchet.domain.messages import Message, message_of
 from ratchet.domain.outcomes import Outcome
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.domain.topology import SUBSCRIBERS, subscription
-from ratchet.ports import PermanentError
+from ratchet.ports import PermanentError, StoreUnavailable
 from ratchet.runtime import push
 from ratchet.runtime.envelope import unwrap
 from ratchet_cli.delivery import envelope
@@ -25,11 +25,15 @@ from support.world import World
 
 @dataclass
 class Yard:
-    """`bug`: what the code of the day does wrong with every hint, until somebody mends it."""
+    """`bug`: what the code of the day does wrong with every message, until somebody mends it.
+
+    Without `handlers_park`, only what the bus gives up on is parked: the handlers find no store for it.
+    """
 
     home: Home
     bug: Exception | None = field(default_factory=lambda: PermanentError("not_ours"))
     max_attempts: int = 2
+    handlers_park: bool = True
     world: World = field(init=False)
     queue: SqliteQueue = field(init=False)
 
@@ -75,7 +79,7 @@ class Yard:
         return result.exit_code, result.output
 
     def _answer(self, topic: Topic, lease: Lease) -> None:
-        answer = push.settle(unwrap(envelope(lease)), topic, self._handle, self._park)
+        answer = push.settle(unwrap(envelope(lease)), topic, self._handle, self._park_at_once)
         if answer.status_code == 204:
             self.queue.acknowledge(lease)
         else:
@@ -89,6 +93,11 @@ class Yard:
         outcome = self.world.deliver_payload(payload)
         assert outcome is not None
         return outcome
+
+    def _park_at_once(self, letter: DeadLetter) -> Outcome:
+        if not self.handlers_park:
+            raise StoreUnavailable
+        return self._park(letter)
 
     def _park(self, letter: DeadLetter) -> Outcome:
         return park_dead_letter(letter, store=self.world.store, clock=self.world.clock, ids=self.world.ids)

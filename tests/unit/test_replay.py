@@ -265,6 +265,22 @@ def test_thousands_that_die_again_at_once_are_replayed_once_each(yard: Yard) -> 
     )
 
 
+def test_what_somebody_else_has_replayed_in_the_meantime_is_left_to_them(yard: Yard) -> None:
+    for n in range(3):
+        yard.world.clock.time = START + yard.world.clock.real(60 * n)
+        yard.park(f"e-{n}", "tuning-jobs", b64("{}"), "bad_json")
+    said: list[str] = []
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if len(said) == 1:
+            yard.run("replay", "--id", "e-1")
+
+    assert run(yard.home.config, None, Wanted("bad_json"), hear, dry_run=False, as_json=False) == 0
+    assert said[-1] == "2 replayed by local:ana"
+    assert [yard.row(f"e-{n}").replays for n in range(3)] == [1, 1, 1]
+
+
 def test_ctrl_c_ends_it_between_two_and_what_is_left_is_replayed_later(yard: Yard) -> None:
     for n in range(30):
         yard.park(f"e-{n}", "tuning-jobs", b64("{}"), "bad_json")
