@@ -77,7 +77,7 @@ def _entries(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise Problem(f"{where}: not JSON; if a crash has torn the line, take it out", USAGE) from exc
 
 

@@ -16,12 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from flask import Flask
 
 from ratchet import deadline
+from ratchet.adapters.sqlite import SqliteStore
+from ratchet.application.park_dead_letter import park_dead_letter
 from ratchet.domain.events import Command, DeadLetter, Event, PromotionDue, Topic, TuningJobHint, Verb
-from ratchet.domain.keys import AliasKey, JobKey, Provider
+from ratchet.domain.keys import AliasKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.messages import message_of
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
-from ratchet.ports import PermanentError, StoreUnavailable
+from ratchet.ports import Key, PermanentError, StoreUnavailable
+from ratchet.runtime.ids import SystemIds
 from ratchet.runtime.oidc import OidcVerifier
 from ratchet.runtime.push import Authenticate, consume
 from support.recording import FixedClock, LogLines, captured, framework_app
@@ -280,6 +283,15 @@ def _raise(error: Exception) -> Callable[[Any], Outcome]:
         raise error
 
     return handle
+
+
+@pytest.mark.parametrize("value", ["\ud800", "x" * 2_000_000], ids=["half-a-pair", "two-megabytes"])
+def test_whatever_its_attributes_a_dead_letter_can_be_stored(door: Door, tmp_path: Path, value: str) -> None:
+    store = SqliteStore(tmp_path / "ratchet.db")
+    door.handle = _raise(PermanentError("not_ours"))
+    assert door.post(push(odd=value, **{"\udfff": "x"})) == 204
+    park_dead_letter(door.dead[0], store=store, clock=FixedClock(), ids=SystemIds())
+    assert store.get(Key("dead_letters", digest("e-1"))) is not None
 
 
 def test_what_can_never_work_is_parked_and_acknowledged(door: Door) -> None:

@@ -40,7 +40,10 @@ class Door:
 
     def send(self, body: bytes, headers: dict[str, Any] | None = None, method: str = "POST", path: str = PATH) -> Any:
         headers = {"Content-Type": "application/json", "X-Extra": CANARY, **(headers or {})}
-        return self.app.test_client().open(path, method=method, data=body, headers=headers)
+        # The test client takes what follows two slashes for a host; a server does not.
+        as_sent = {"PATH_INFO": path, "REQUEST_URI": path, "RAW_URI": path} if path.startswith("//") else {}
+        client = self.app.test_client()
+        return client.open(path, method=method, data=body, headers=headers, environ_overrides=as_sent)
 
     def signed(self, content: Any, key: bytes = NEW, **changes: Any) -> Any:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -84,17 +87,12 @@ def test_only_post_is_a_delivery(door: Door, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", f"/{CANARY}", f"{PATH}/", "/webhooks/%2Fopenai", "/webhooks%2Fopenai"], ids=lambda p: f"row2-{p}"
+    "path",
+    ["/", f"/{CANARY}", f"{PATH}/", "/webhooks/%2Fopenai", "/webhooks%2Fopenai", f"/{PATH}", "/webhooks//openai", "//"],
+    ids=lambda p: f"row2-{p}",
 )
 def test_only_the_agreed_path_is_a_door(door: Door, path: str) -> None:
     door.refused(door.send(BODY, door.headers(BODY), path=path), 404, "path")
-
-
-def test_a_double_slash_leads_nowhere_row2(door: Door) -> None:
-    # The framework's router may redirect it before our code is asked; no sender follows a redirect with a body.
-    answer = door.send(BODY, door.headers(BODY), path="//webhooks/openai")
-    assert answer.status_code in (308, 404)
-    assert not door.bus.published
 
 
 @pytest.mark.parametrize("ctype", ["", "text/plain", f"application/{CANARY}"], ids=lambda c: f"row3-{c}")

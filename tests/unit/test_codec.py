@@ -10,7 +10,7 @@ from ratchet.domain.codec import Malformed, decode, encode, format_time, parse_t
 from ratchet.domain.events import TuningJobHint
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits, backoff
-from ratchet.domain.records import Job, JobState
+from ratchet.domain.records import Job, JobState, Measure
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,23 @@ def test_times_are_utc_text_in_time_order() -> None:
     assert format_time(early.astimezone(timezone(timedelta(hours=5)))) == format_time(early)
     with pytest.raises(ValueError, match="zone"):
         parse_time("2026-11-22T14:00:00")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
+def test_a_time_outside_all_years_is_malformed(text: str) -> None:
+    with pytest.raises(ValueError, match="all years"):
+        parse_time(text)
+
+
+def test_early_years_have_four_digits() -> None:
+    moment = datetime(1, 2, 3, tzinfo=UTC)
+    assert format_time(moment) == "0001-02-03T00:00:00.000000Z"
+    assert parse_time(format_time(moment)) == moment
+
+
+def test_a_number_beyond_floats_is_malformed() -> None:
+    with pytest.raises(Malformed, match="not a finite number"):
+        decode(Measure, {"value": 10**400, "source": "checkpoint"})
 
 
 HINT = {"job": "vertex:1:us:8812", "reason": "test"}

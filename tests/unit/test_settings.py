@@ -52,6 +52,8 @@ def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.M
     assert settings.push_invokers == ("a@example.com", "b@example.com")
 
 
+LAUGHS = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
+
 REFUSED = {
     "unknown": (WHOLE + "shop: x\n", ":13: shop: no such setting"),
     "nested": (WHOLE.replace("budget: 90", "bugdet: 90"), ":11: limits.bugdet: no such setting"),
@@ -63,6 +65,15 @@ REFUSED = {
     "yaml": (WHOLE + "a: [\n", "not YAML"),
     "list": ("- a\n", "not a mapping"),
     "clock": (WHOLE + "clock_url: http://clock.example.com\n", "only a simulator on this machine"),
+    "clock-port": (WHOLE + "clock_url: http://127.0.0.1:99999\n", "only a simulator on this machine"),
+    "clock-bracket": (WHOLE + 'clock_url: "http://["\n', "only a simulator on this machine"),
+    "endless": (WHOLE.replace("budget: 90", "lease: .inf"), ":11: limits.lease"),
+    "itself": (WHOLE + "a: &a [*a]\n", "values within values without end"),
+    "laughs": (WHOLE + LAUGHS, "values within values without end"),
+    "name": (WHOLE + "? [a]\n: b\n", "a name that is not a word"),
+    "bool": (WHOLE + "a: !!bool maybe\n", "not YAML"),
+    "int": (WHOLE + 'a: !!int ""\n', "not YAML"),
+    "timestamp": (WHOLE + "a: !!timestamp x\n", "not YAML"),
     "number": (WHOLE.replace('"123456789012"', '"my-project"'), ":5: providers.vertex.0.account"),
 }
 

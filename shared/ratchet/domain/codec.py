@@ -59,15 +59,19 @@ def canonical(value: Any) -> str:
 
 
 def format_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, which writes the year 1 as one digit.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:
-    """Raises: ValueError: not a time, or one without a zone."""
+    """Raises: ValueError: not a time, one without a zone, or one that is in no year of UTC."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("a time before or after all years") from exc
 
 
 _Decoder = Callable[[Any, str], Any]
@@ -109,9 +113,13 @@ def _expect(kind: type, value: Any, where: str) -> Any:
 
 
 def _float(value: Any, where: str) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise Malformed(f"{where}: not a finite number")
-    return float(value)
+    return number
 
 
 def _parsed(parse: Callable[[str], Any]) -> _Decoder:

@@ -26,7 +26,8 @@ def digest(*parts: str) -> str:
     """
     sha = hashlib.sha256()
     for part in parts:
-        encoded = part.encode()
+        # Of any text, also one that no store could hold: refusing it is the store's part.
+        encoded = part.encode("utf-8", "surrogatepass")
         sha.update(f"{len(encoded)}:".encode() + encoded)
     return sha.hexdigest()
 

@@ -5,6 +5,7 @@ that was restored to an older state: it gets 409 and no model.
 """
 
 import json
+import re
 from dataclasses import asdict
 
 from flask import Request, Response
@@ -19,6 +20,7 @@ from ratchet.runtime.logging import describe
 
 FUNCTION = "resolve_alias"
 PREFIX = "/v1/aliases/"
+_SERIAL = re.compile(r"[0-9]{1,18}")
 _CACHE = "max-age=30, stale-if-error=86400"
 
 
@@ -41,7 +43,7 @@ def _serve(request: Request, store: Store) -> Response:
         return answer(404)
     try:
         key = AliasKey.parse(path.removeprefix(PREFIX).replace("%40", "@"))
-        seen = int(request.args.get("serial", "0"))
+        seen = _serial(request.args.get("serial", "0"))
     except ValueError:
         return answer(400)
     if key == ALL_ALIASES:
@@ -52,7 +54,7 @@ def _serve(request: Request, store: Store) -> Response:
         return answer(503)
     serial = resolved.serial if resolved else 0
     if seen > serial:
-        log.emit(log.Event.ALIAS_REGRESSED, alias=str(key), serial=serial, seen=seen)
+        log.emit(log.Event.ALIAS_REGRESSED, code="alias_regress", alias=str(key), serial=serial, seen=seen)
         return answer(409)
     if resolved is None:
         return answer(404)
@@ -60,3 +62,10 @@ def _serve(request: Request, store: Store) -> Response:
     if str(serial) in request.if_none_match:
         return Response(status=304, headers=headers)
     return Response(json.dumps(asdict(resolved)) + "\n", 200, headers, content_type="application/json")
+
+
+def _serial(text: str) -> int:
+    """Raises: ValueError: not written as we write serials. `int` would take spaces, signs and thousands of digits."""
+    if not _SERIAL.fullmatch(text):
+        raise ValueError("not a serial")
+    return int(text)

@@ -35,7 +35,8 @@ _NAMES = {f"ratchet.{kind.__name__}": topic for topic, kind in TYPES.items()}
 _JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/tuningJobs/([^/]+)")
 _READS = frozenset({"GetTuningJob", "ListTuningJobs"})
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
-_MAX_KEPT = 900_000  # Base64 digits: a document holds one mebibyte.
+_MAX_KEPT = 700_000  # Base64 digits: a document holds one mebibyte.
+_MAX_ATTRIBUTES = 200_000  # Characters.
 _BURIED_FROM = "CloudPubSubDeadLetterSourceSubscription"
 
 TRUNCATED = "truncated"
@@ -59,7 +60,10 @@ class Push:
         """A replay dies under the id of the letter that it replays: there is one row for one trouble."""
         ident = self.attributes.get(REPLAY_OF, "")
         kept = base64.b64encode(self.raw if self.data is None else self.data).decode()
-        attributes = dict(self.attributes)
+        attributes = {_storable(name): _storable(value) for name, value in self.attributes.items()}
+        # Pub/Sub itself lets through a hundred attributes of less.
+        if sum(map(len, [*attributes, *attributes.values()])) > _MAX_ATTRIBUTES:
+            attributes = {TRUNCATED: "true"}
         if len(kept) > _MAX_KEPT:
             kept, attributes[TRUNCATED] = kept[:_MAX_KEPT], "true"
         if self.data is None:
@@ -71,6 +75,11 @@ class Push:
             data=kept,
             reason=reason,
         )
+
+
+def _storable(text: str) -> str:
+    """JSON may escape half a surrogate pair, which no store can hold."""
+    return text.encode(errors="replace").decode()
 
 
 class SchemaNewer(Exception):
@@ -93,7 +102,7 @@ def unwrap(body: bytes) -> Push:
     ident = attributes.get("ce-id") or message_id
     if not _is_id(ident):
         # Ids become names of documents; whatever else stands there is hashed.
-        ident = "id-" + digest(ident.encode(errors="replace").decode())
+        ident = "id-" + digest(_storable(ident))
     return Push(ident, data or None, body, attributes, attempt if type(attempt) is int else None)
 
 

@@ -40,7 +40,7 @@ class SettingsError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -118,7 +118,7 @@ class Settings(_Part):
         if not _STORE.fullmatch(self.store):
             raise ValueError("store: write sqlite:///path or firestore://project/database")
         url = self.clock_url
-        if url is not None and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in _LOOPBACK):
+        if url is not None and not _on_this_machine(url):
             raise ValueError("clock_url: only a simulator on this machine, http://127.0.0.1:PORT")
         if os.environ.get("K_SERVICE"):
             if url is not None:
@@ -162,6 +162,15 @@ class Settings(_Part):
             return cls.model_validate(values)
         except ValidationError as exc:
             raise SettingsError("\n".join(_explain(path, nodes, error) for error in exc.errors())) from exc
+
+
+def _on_this_machine(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and parts.hostname in _LOOPBACK and parts.port != 0
+    # A bracket without its other half, a port beyond all ports.
+    except ValueError:
+        return False
 
 
 def _overrides() -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 
 MAX_DEPTH = 32
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string without an end reaches to the end of the text: were each of its quotes tried in turn, the time would grow
+# with the square of the length.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
 class NotJson(ValueError):

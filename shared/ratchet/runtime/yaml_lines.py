@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+_MAX_VALUES, _MAX_DEPTH = 10_000, 32
+
 
 class Unreadable(ValueError):
     """Not a YAML mapping; `line` counts from one."""
@@ -18,16 +20,20 @@ def load(text: str) -> tuple[dict[str, Any], yaml.Node | None]:
     """The content, and the nodes that know their lines. Raises: Unreadable."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _refuse_twins(node)
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as exc:
         raise Unreadable(exc.problem_mark.line + 1 if exc.problem_mark else 1, "not YAML; mend this line") from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except Unreadable:
+        raise
+    # Beside its own errors, PyYAML lets through whatever its constructors stumble over: `!!bool x` is a KeyError.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as exc:
         raise Unreadable(1, "not YAML") from exc
     if node is None:
         return {}, None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise Unreadable(1, "not a mapping of settings; write `name: value`")
-    _refuse_twins(node)
     return content, node
 
 
@@ -46,14 +52,22 @@ def place(node: yaml.Node | None, path: Sequence[str | int]) -> int:
     return line
 
 
-def _refuse_twins(node: yaml.Node) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise Unreadable(key.start_mark.line + 1, "a setting that stands twice; remove one")
-            seen.add(key.value)
-            _refuse_twins(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_twins(item)
+def _refuse_twins(root: yaml.Node) -> None:
+    """And refuse what has no end: by its aliases a value may hold itself, or a thousand times a thousand others."""
+    waiting, seen_values = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        seen_values += 1
+        if seen_values > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise Unreadable(node.start_mark.line + 1, "values within values without end; make it flatter")
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(item, depth + 1) for item in node.value]
+        if isinstance(node, yaml.MappingNode):
+            names = set()
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise Unreadable(key.start_mark.line + 1, "a name that is not a word")
+                if key.value in names:
+                    raise Unreadable(key.start_mark.line + 1, "a setting that stands twice; remove one")
+                names.add(key.value)
+                waiting.append((value, depth + 1))
