@@ -183,7 +183,7 @@ def test_jobs_are_listed_newest_first_from_a_time_on(side: Side, tmp_path: Path)
         assert port.list_jobs(times[0] + timedelta(seconds=1)) == []
 
 
-def test_two_checkpoints_of_one_step_are_two(side: Side, tmp_path: Path) -> None:
+def test_two_checkpoints_of_one_step_are_two_row46(side: Side, tmp_path: Path) -> None:
     def same(spec: Any) -> None:
         for job in spec["jobs"]:
             job["checkpoints"][1]["step"] = 100
@@ -386,7 +386,7 @@ def test_a_status_becomes_one_failure_after_one_attempt(
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
     ],
 )  # fmt: skip
-def test_retry_after(side: Side, header: str, wait: float | None) -> None:
+def test_retry_after_row48(side: Side, header: str, wait: float | None) -> None:
     said = {"Retry-After": header.encode().decode("latin-1")}
     with scripted(Say(sample(f"{side.name}_error_429"), 429, said)) as script:
         port = side.at(script.url)
@@ -503,7 +503,7 @@ def test_new_fields_do_not_matter(side: Side, tmp_path: Path) -> None:
         assert isinstance(ask_all(port, side.target)[0], Answer)
 
 
-def test_missing_fields_are_none(side: Side, tmp_path: Path) -> None:
+def test_missing_fields_are_none_row45(side: Side, tmp_path: Path) -> None:
     gone = ["endpoint", "step", "epoch", "fine_tuned_model_checkpoint", "step_number", "metrics", "createTime"]
     fault = {"do": {"kind": "missingFields", "names": [*gone, "created_at", "model", "tunedModelDisplayName"]}}
     with simulated(side, tmp_path, fault) as (port, _):
@@ -515,7 +515,7 @@ def test_missing_fields_are_none(side: Side, tmp_path: Path) -> None:
         assert [j.key for j in port.list_jobs(LONG_AGO)] == [side.job]
 
 
-def test_a_checkpoint_without_an_id_makes_no_sense(side: Side, tmp_path: Path) -> None:
+def test_a_checkpoint_without_an_id_makes_no_sense_row45(side: Side, tmp_path: Path) -> None:
     fault = {
         "when": {"path": "checkpoints|/tuningJobs/"},
         "do": {"kind": "missingFields", "names": ["checkpointId", "id"]},
@@ -525,7 +525,7 @@ def test_a_checkpoint_without_an_id_makes_no_sense(side: Side, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["loopingPageToken", "duplicatePageToken"])
-def test_pages_that_loop_end(side: Side, tmp_path: Path, kind: str) -> None:
+def test_pages_that_loop_end_row43(side: Side, tmp_path: Path, kind: str) -> None:
     with simulated(side, tmp_path, {"do": {"kind": kind}}) as (port, sim):
         if (side, kind) == (OPENAI, "duplicatePageToken"):
             # The only page is also the last one, whichever cursor it is asked for with.
@@ -539,7 +539,7 @@ def test_pages_that_loop_end(side: Side, tmp_path: Path, kind: str) -> None:
                 port.list_checkpoints(side.job)
 
 
-def test_a_thousand_pages_are_enough(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thousand_pages_are_enough_row43(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "_PAGES", 5)
     job = sample("openai_job_running")
     pages = [Say({"nextPageToken": f"t{n}", "data": [job | {"id": f"ftjob-{n}"}], "has_more": True}) for n in range(9)]
@@ -564,7 +564,7 @@ def test_a_thousand_pages_are_enough(side: Side, monkeypatch: pytest.MonkeyPatch
         "",
     ],
 )
-def test_a_foreign_endpoint_is_never_called(name: str) -> None:
+def test_a_foreign_endpoint_is_never_called_row44(name: str) -> None:
     with scripted(Say(VERTEX.good)) as script:
         port = VERTEX.at(script.url)
         model = name if "models/" not in name else "projects/999/locations/us-central1/models/7777@1"
@@ -603,7 +603,7 @@ def test_a_job_of_another_account_is_not_asked_for(side: Side, tmp_path: Path) -
             port.get_job(JobKey(side.name, side.job.account, side.job.location, "404"))
 
 
-def test_three_megabytes_are_cut_and_hashed_whole(side: Side, tmp_path: Path) -> None:
+def test_three_megabytes_are_cut_and_hashed_whole_row47(side: Side, tmp_path: Path) -> None:
     with simulated(side, tmp_path, {"do": {"kind": "bigCompletion"}}) as (port, _):
         (answer,) = ask_all(port, side.target)
     assert len(answer.text.encode()) == 16 * 1024
@@ -611,7 +611,7 @@ def test_three_megabytes_are_cut_and_hashed_whole(side: Side, tmp_path: Path) ->
     assert answer.sha256 == hashlib.sha256(whole.encode()).hexdigest()
 
 
-def test_hostile_text_is_only_text(side: Side, tmp_path: Path) -> None:
+def test_hostile_text_is_only_text_row47(side: Side, tmp_path: Path) -> None:
     with simulated(side, tmp_path, {"do": {"kind": "hostileCompletion"}}) as (port, _):
         (answer,) = ask_all(port, side.target)
     assert answer.text == HOSTILE
@@ -627,7 +627,7 @@ def test_half_a_surrogate_pair_does_not_break_the_answer(side: Side) -> None:
     assert answer.text == "a?b"
 
 
-def test_vertex_says_500_and_did_it_all_the_same(tmp_path: Path) -> None:
+def test_vertex_says_500_and_did_it_all_the_same_row49(tmp_path: Path) -> None:
     fault = {"when": {"method": "PATCH"}, "do": {"kind": "applyThenStatus", "code": 500}}
     with simulated(VERTEX, tmp_path, fault) as (port, sim):
         with pytest.raises(Unavailable):
@@ -636,7 +636,7 @@ def test_vertex_says_500_and_did_it_all_the_same(tmp_path: Path) -> None:
         assert [r["method"] for r in VERTEX.asked(sim)] == ["PATCH", "GET"]
 
 
-def test_vertex_says_yes_and_shows_the_old_default_for_a_while(tmp_path: Path) -> None:
+def test_vertex_says_yes_and_shows_the_old_default_for_a_while_row49(tmp_path: Path) -> None:
     with simulated(VERTEX, tmp_path, {"when": {"method": "PATCH"}, "do": {"kind": "staleReadBack", "for": "30s"}}) as (
         port,
         sim,

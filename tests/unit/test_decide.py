@@ -213,7 +213,7 @@ def test_losses_of_other_sources_are_not_compared() -> None:
         (candidate(state=CheckpointState.WAITING), "the checkpoint is waiting"),
     ],
 )
-def test_missing_evidence_is_never_a_pass(given_candidate: Candidate, missing: str) -> None:
+def test_missing_evidence_is_never_a_pass_row60(given_candidate: Candidate, missing: str) -> None:
     assessed = assess(policy(), given_candidate, None, START)
     assert assessed.verdict is Verdict.INCONCLUSIVE
     assert missing in why_not(assessed)

@@ -55,7 +55,7 @@ def track_tuning_job(
     try:
         port = providers.of(hint.job)
     except PermanentError:
-        log.emit(log.Event.JOB_FOREIGN, job=str(hint.job))
+        log.emit(log.Event.JOB_FOREIGN, code="not_ours", job=str(hint.job))
         return Ignored("not_ours")
     stored = load_keyed(store, Job, hint.job)
     now = clock.now()
