@@ -13,9 +13,10 @@ MINUTES ?= 10
 
 setup: $(VENV)/.installed
 
+# The lock names everything: pip resolves nothing, or it would go beyond the pins where a package asks for an extra.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(RUN)pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	$(RUN)pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
