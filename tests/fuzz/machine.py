@@ -18,10 +18,11 @@ from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
 from ratchet.domain.topology import SUBSCRIBERS, subscription
 from ratchet.runtime import connect
 from ratchet_sim.server import serve
+from support.sim_clients import small
 
 ROOT = Path(__file__).parents[2]
+ALIAS, CHECKPOINT = "support-router@prod", "vertex:123456789012:us-central1:8812/2"
 SECRETS = {"new": b"n" * 32, "old": b"o" * 32}
-_SCENARIO = Path(ratchet_sim.__path__[0], "scenarios", "small.yaml")
 _RULES = Path(ratchet_sim.__path__[0], "scenarios", "builtin")
 _CONFIG = """
 store: sqlite:///{folder}/ratchet.db
@@ -61,6 +62,13 @@ class Machine:
         """Find the simulator's jobs, and handle everything that follows, so that there is something to fuzz upon."""
         queue = SqliteQueue(self.folder / "ratchet.db", [Subscription(subscription(t), t) for t in SUBSCRIBERS])
         assert self.app("reconcile").test_client().post("/").status_code == 204
+        self._drain(queue)
+        command = {"verb": "promote", "alias": ALIAS, "checkpoint": CHECKPOINT, "reason": "to serve", "force": True}
+        assert self.app("receive_command").test_client().post("/v1/commands", json=command).status_code == 202
+        self._drain(queue)
+        assert self.app("resolve_alias").test_client().get(f"/v1/aliases/{ALIAS}").status_code == 200
+
+    def _drain(self, queue: SqliteQueue) -> None:
         for _ in range(50):
             now = time.time() + 3600
             leases = [lease for name in queue.due(now) for lease in queue.lease(name, 10, now)]
@@ -77,7 +85,7 @@ class Machine:
 
 @contextmanager
 def machine() -> Iterator[Machine]:
-    with tempfile.TemporaryDirectory() as name, serve(_SCENARIO, Path(name, "sim")) as sim:
+    with tempfile.TemporaryDirectory() as name, serve(small(factor=20), Path(name, "sim")) as sim:
         folder = Path(name)
         sim.advance(3 * 3600)
         (folder / "ratchet.yaml").write_text(_CONFIG.format(folder=folder, rules=_RULES, sim=sim.url))

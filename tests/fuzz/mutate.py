@@ -9,15 +9,16 @@ from typing import Any
 from fuzz.target import CANARY
 
 ODD: Sequence[Any] = (
-    None, True, False, 0, -1, 1.5, 1e308, 2**63, 10**400, "", ".", "..", "../x", "__x__", "-", "*", "\x00", "\ud800", "é",
+    None, True, False, 0, -1, 1.5, 1e308, 2**63, 10**400,
+    "", ".", "..", "../x", "__x__", "-", "*", "\x00", "\ud800", "é",
     "٣", "a" * 300, "x/y", "a\nb", "=cmd()", CANARY, [], {}, [[]], [None], "NaN", "1", "0001-01-01T00:00:00+23:59",
     "9999-12-31T23:59:59-23:59", "2026-01-01", "2026-01-01T00:00:00Z", "https://169.254.169.254/", "${x}", "{{x}}",
 )  # fmt: skip
 TOKENS: Sequence[bytes] = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r\n", b"\t", b"\x00", b"\xff", b"\xc3", b"\xef\xbb\xbf",
     b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"[" * 40, b'{"a":' * 40, b'"' + b'\\"' * 200, b"&a ", b"*a",
-    b"!!bool ",    b"!!timestamp ", b"<<: ", b"---\n", b"? ", b"- ", b"%", b"%00", b"%2F", b"//", b"@", b"+", b" ", b"0x", b"_", b".",
-    b"(a+)+", b"(?P<x>", b"\\1", b"{0,9999}", b"[^", b"|", b"$", CANARY.encode(),
+    b"!!bool ", b"!!timestamp ", b"<<: ", b"---\n", b"? ", b"- ", b"%", b"%00", b"%2F", b"//", b"@", b"+", b" ",
+    b"0x", b"_", b".", b"(a+)+", b"(?P<x>", b"\\1", b"{0,9999}", b"[^", b"|", b"$", CANARY.encode(),
 )  # fmt: skip
 
 _JSON = re.compile(rb"[{\[]")

@@ -225,6 +225,7 @@ _ANCHORS = b"""{"event":"history.anchored","alias":"support-router@prod","n":61,
 {"event":"event.settled","outcome":"recorded"}
 """ % (b"a" * 64)
 _LISTED = b"[%s]" % _ANCHORS.partition(b"\n")[0]
+_KEYS = [b"\0" + str(OPENAI_JOB).encode(), b"\1vertex:1:us:8812/2", b"\2line@prod"]
 _AUDIT = wire("audit_log_entry")
 _PATTERNS = [b"\x009(:00)? ?(am)?\0open at 9 am", b"\x01yes\0yes", b'\x04\0{"a": [1]}', b"\x00^(a|b){1,20}$\0abab"]
 _CLAIMS = b"e30.eyJlbWFpbCI6ImFAZXhhbXBsZS5jb20iLCJlbWFpbF92ZXJpZmllZCI6dHJ1ZX0.SIGNATURE_REMOVED"
@@ -248,7 +249,7 @@ PARSERS: Sequence[Target] = [
         PermanentError, SchemaNewer,
     ),
     parser("log_entry", _log_entry, _AUDIT, PermanentError),
-    parser("keys", _keys, [b"\0" + str(OPENAI_JOB).encode(), b"\1vertex:1:us:8812/2", b"\2line@prod"], ValueError),
+    parser("keys", _keys, _KEYS, ValueError, quotes=True),
     parser("documents", _document, _documents(), strict_json.NotJson, Malformed),
     parser("settings", partial(_on_disk, "ratchet.yaml", Settings.read), [_SETTINGS], SettingsError, quotes=True),
     _rule_target("policies", _POLICY, _SUITE),
@@ -256,7 +257,7 @@ PARSERS: Sequence[Target] = [
     parser("stored_rules", _stored_rule, _stored_rules(), RuleErrors, quotes=True),
     parser("assertions", _assertion, _PATTERNS, BadPattern),
     parser("retry_after", _retry_after, [b"120", b"0.5", b"-1", b"Sun, 22 Nov 2026 12:00:00 GMT", b"1e9"]),
-    parser("times", _time, [b"2026-11-22T12:00:00Z", b"2026-11-22T12:00:00.123456+05:30"], ValueError),
+    parser("times", _time, [b"2026-11-22T12:00:00Z", b"2026-11-22T12:00:00.123456+05:30"], ValueError, quotes=True),
     parser("webhook_secret", lambda data: parse_secret(text(data), "here"), [b"whsec_" + b"a" * 44], SettingsError),
     parser("webhook_signature", _signature, [_DELIVERY.encode()]),
     parser("token_claims", _as_text(claims_of_verified), [_CLAIMS], Unauthenticated),

@@ -96,6 +96,20 @@ def test_a_malformed_document_is_refused_by_place(document: Any, where: str) -> 
         decode(TuningJobHint, document)
 
 
+def test_a_refusal_names_no_key_that_came_with_the_document() -> None:
+    with pytest.raises(Malformed) as caught:
+        decode(
+            Job,
+            {
+                "key": "vertex:1:us:8812",
+                "state": "running",
+                "first_seen_at": "2026-11-22T12:00:00Z",
+                "labels": {"secret": 1},
+            },
+        )
+    assert str(caught.value) == "Job.labels.*: not a str"
+
+
 def test_unknown_fields_are_ignored_and_absent_ones_take_their_default() -> None:
     assert decode(TuningJobHint, {**HINT, "newer": True}) == TuningJobHint(
         job=JobKey(Provider.VERTEX, "1", "us", "8812"), reason="test"

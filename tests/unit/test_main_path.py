@@ -13,6 +13,7 @@ from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
 from ratchet.ports import NotFound, PermanentError, RetryableError
+from support.recording import captured
 from support.world import ALIAS, START, World, policy, rules
 
 
@@ -262,6 +263,20 @@ def test_a_hold_stops_a_promotion_and_its_release_lets_it_happen() -> None:
     world.command(Verb.RELEASE)
     world.sweep(1)
     assert world.serving() == 100
+
+
+def test_the_words_of_a_command_are_kept_and_not_logged() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95, 200: 0.80}))
+    checkpoint = CheckpointKey(JobKey(Provider.VERTEX, "42", "us-central1", "8812"), "2")
+    with captured("enforce_promotion") as log:
+        world.command(Verb.PROMOTE, "words of Ann", checkpoint=checkpoint, force=True)
+        world.command(Verb.ROLL_BACK, "words of Ann")
+        world.command(Verb.RELEASE, "words of Ann")
+        world.command(Verb.HOLD, "words of Ann")
+    assert sum("words of Ann" in decision.reason for decision in world.decisions()) == 4
+    assert "words of Ann" not in log.text
+    assert {"promote by local:ana", "hold by local:ana"} <= {line.get("reason") for line in log.lines}
 
 
 def test_the_hold_of_all_holds_every_alias() -> None:

@@ -321,11 +321,13 @@ def _log_decision(decision: Decision) -> None:
         Decided.INCONCLUSIVE: log.Event.PROMOTION_REFUSED,
         Decided.WOULD_PROMOTE: log.Event.PROMOTION_WOULD,
     }.get(decision.outcome, log.Event.DECISION_MADE)
+    # A refusal is in our words. What a command does is in its author's, which stay in the store.
+    ours = decision.kind == "policy" or decision.outcome is Decided.REJECTED
     log.emit(
         event,
         alias=str(decision.alias),
         decision_id=decision.short,
         outcome=decision.outcome,
         candidate=str(decision.candidate) if decision.candidate else None,
-        reason=decision.reason,
+        reason=decision.reason if ours else f"{decision.kind} by {decision.actor}",
     )

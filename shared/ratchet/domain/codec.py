@@ -88,7 +88,7 @@ def _decoder(kind: Any) -> _Decoder:
     if origin is not None and issubclass(origin, Mapping):
         item = _decoder(typing.get_args(kind)[1])
         return lambda value, where: {
-            key: item(entry, f"{where}.{key}") for key, entry in _expect(dict, value, where).items()
+            key: item(entry, f"{where}.*") for key, entry in _expect(dict, value, where).items()
         }
     if kind is Any:
         return lambda value, _: value
