@@ -44,7 +44,7 @@ def test_aliases_and_checkpoints_have_their_form() -> None:
     assert AliasKey.parse("*") == ALL_ALIASES
     assert str(ALL_ALIASES) == "*"
     assert str(CheckpointKey.parse("vertex:1:us:8812/3").id) == "3"
-    for refused in ("x", "X@prod", "a@b@c", "@prod"):
+    for refused in ("x", "X@prod", "a@b@c", "@prod", "*@"):
         with pytest.raises(ValueError):  # noqa: PT011
             AliasKey.parse(refused)
     with pytest.raises(ValueError, match="checkpoint"):

@@ -109,6 +109,9 @@ class AliasKey:
         if text == "*":
             return cls("*", "")
         line, alias = _split(text, "@", 2)
+        if not alias:
+            # `*@` would be a second spelling of `*`.
+            raise ValueError("not a line@alias")
         return cls(line, alias)
 
 
