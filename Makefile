@@ -35,14 +35,15 @@ lint: setup
 test: lint
 	$(RUN)coverage run -m pytest tests/unit
 	$(RUN)coverage report --skip-covered --fail-under=95
-	$(RUN)pytest tests/contract tests/integration tests/simulation --numprocesses 2 --dist loadgroup
+	$(RUN)pytest tests/contract tests/integration tests/simulation tests/fuzz --numprocesses 2 --dist loadgroup
 	$(RUN)pytest tests/e2e
 
 # The long forms of what `make test` searches; each leaves its figures for `make report`.
 verify: lint
-	RATCHET_TESTS=long $(RUN)pytest tests/unit tests/contract tests/integration tests/simulation --numprocesses 2 --dist loadgroup --timeout 7200
+	RATCHET_TESTS=long $(RUN)pytest tests/unit tests/contract tests/integration tests/simulation tests/fuzz --numprocesses 2 --dist loadgroup --timeout 7200
 	$(MAKE) simulate SEEDS=20000
 	$(MAKE) chaos
+	$(MAKE) fuzz
 
 simulate: setup
 	PYTHONPATH=shared:tests PYTHONHASHSEED=0 $(RUN)python -m simulation --seeds $(SEEDS) --from $(FROM)

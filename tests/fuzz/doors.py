@@ -196,7 +196,8 @@ class _Authentication:
         got = send(self._app, sent, sent.wrapped, {})
         keeps_silent(got, self._log)
         assert got.status in REFUSED | {204} or set(self._log.codes) & LATER, f"answered {got.status}"
-        token = sent.headers.get("Authorization", "").partition(" ")[2]
+        headers = {name.lower(): text for name, text in sent.headers.items()}
+        token = headers.get("authorization", "").partition(" ")[2]
         if token.rpartition(".")[0] != _TOKEN.rpartition(".")[0]:
             assert not self._handled, "handled without our token"
             assert got.status in REFUSED, f"answered {got.status} without our token"
