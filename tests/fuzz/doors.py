@@ -31,6 +31,7 @@ from ratchet.domain.events import (
     Verb,
 )
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider
+from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Recorded
 from ratchet.domain.records import JobState, Measure, Purpose
 from ratchet.domain.topology import SUBSCRIBERS
@@ -239,7 +240,13 @@ def _authenticated() -> Iterator[Check]:
     def serve(incoming: Any) -> Any:
         topics = (Topic.TUNING_JOBS,)
         return consume(
-            incoming, handle, function="f", topics=topics, authenticate=lambda: verifier, park=handled.append
+            incoming,
+            handle,
+            function="f",
+            topics=topics,
+            authenticate=lambda: verifier,
+            park=handled.append,
+            limits=Limits,
         )
 
     with TemporaryDirectory() as folder:
