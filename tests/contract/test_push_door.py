@@ -217,8 +217,9 @@ def test_both_spellings_of_the_id_name_one_event(door: Door, name: str) -> None:
     assert door.last("event_id", "outcome") == ("1234", "recorded")
 
 
-def test_a_newer_schema_waits_for_newer_code_row37(door: Door) -> None:
-    assert door.post(push(schema_version="2")) == 503
+@pytest.mark.parametrize("more", [{}, {"ce-type": "ratchet.NotYetKnown", "ce-source": "//ratchet/not_yet_known"}])
+def test_a_newer_schema_waits_for_newer_code_row37(door: Door, more: dict[str, str]) -> None:
+    assert door.post(push(schema_version="2", **more)) == 503
     assert door.last("event", "code") == ("event.retried", "schema_new")
     assert (door.handled, door.dead) == ([], [])
 

@@ -126,15 +126,19 @@ def read(push: Push, topic: Topic) -> Payload | Ignored:
         return push.dead(buried_from or _NAMES.get(kind or "", Topic.TUNING_JOBS), "given_up")
     if topic is Topic.TUNING_JOBS and kind is None:
         return _log_entry(_json(push.data))
+    version = push.attributes.get("schema_version", "1")
+    known = re.fullmatch(r"[0-9]{1,9}", version, re.ASCII) is not None
+    newer = known and int(version) > events.SCHEMA_VERSION
+    if newer and kind not in _NAMES:
+        raise SchemaNewer  # A kind of event that only the newer revision has.
     source = push.attributes.get("ce-source", "").removeprefix("//ratchet/")
     publishers = events.PUBLISHERS.get(topic, frozenset({"receive_webhook", "replay"}))
     # A command on another topic comes from somebody who may publish there, and not commands.
     if source not in publishers or _NAMES.get(kind or "") is not topic:
         raise PermanentError("source")
-    version = push.attributes.get("schema_version", "1")
-    if not re.fullmatch(r"[0-9]{1,9}", version, re.ASCII):
+    if not known:
         raise PermanentError("bad_schema")
-    if int(version) > events.SCHEMA_VERSION:
+    if newer:
         raise SchemaNewer
     try:
         return decode(TYPES[topic], _json(push.data))
