@@ -123,13 +123,13 @@ class _Door:
     def _body(self, sent: Sent) -> tuple[bytes, Mapping[str, str], bool]:
         if self._function != "receive_webhook":
             return sent.wrapped, {}, False
-        key = SECRETS.get(sent.attributes.get("sign", ""))
+        key = {**SECRETS, "forged": b"f" * 32}.get(sent.attributes.get("sign", ""))
         if key is None:
             return sent.body, {}, False
         ident, stamp = "wh_1", str(int(connect.clock().now().timestamp()))
         given = base64.b64encode(hmac.digest(key, f"{ident}.{stamp}.".encode() + sent.body, "sha256")).decode()
         headers = {"webhook-id": ident, "webhook-timestamp": stamp, "webhook-signature": f"v1,{given}"}
-        return sent.body, headers, True
+        return sent.body, headers, key in SECRETS.values()
 
     def _fits(self, got: Got, sent: Sent) -> None:
         codes = {str(code) for code in self._log.codes}
@@ -171,7 +171,7 @@ def _webhooks() -> list[bytes]:
     good = json.loads((WIRE / "openai_webhook_succeeded.json").read_text()) | {"extra": CANARY}
     vector = json.loads((WIRE / "openai_webhook_signed_vector.json").read_text())["request"]
     line = "POST /webhooks/openai"
-    signed = [request(line, {**good, "type": kind}, _sign=key) for kind in _KINDS for key in SECRETS]
+    signed = [request(line, {**good, "type": kind}, _sign=key) for kind in _KINDS for key in (*SECRETS, "forged")]
     return [*signed, request(line, vector["raw_body"].encode(), **vector["headers"])]
 
 

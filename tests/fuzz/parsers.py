@@ -165,7 +165,7 @@ def _time(data: bytes) -> None:
 def _signature(data: bytes) -> None:
     sent = request_of(data)
     headers = {name.lower(): value for name, value in sent.headers.items()}
-    verdict = verify(headers, Unverified(sent.body), {"acme": (b"k" * 32,)}, NOW)
+    verdict = verify(headers, Unverified(sent.body), {"acme": (b"k" * 32,)}, _SENT_AT)
     assert isinstance(verdict, Rejection | Verified)
     assert not isinstance(verdict, Verified), "nobody signed it"
 
@@ -230,6 +230,7 @@ _AUDIT = wire("audit_log_entry")
 _PATTERNS = [b"\x009(:00)? ?(am)?\0open at 9 am", b"\x01yes\0yes", b'\x04\0{"a": [1]}', b"\x00^(a|b){1,20}$\0abab"]
 _CLAIMS = b"e30.eyJlbWFpbCI6ImFAZXhhbXBsZS5jb20iLCJlbWFpbF92ZXJpZmllZCI6dHJ1ZX0.SIGNATURE_REMOVED"
 _VECTOR = json.loads((WIRE / "openai_webhook_signed_vector.json").read_text())["request"]
+_SENT_AT = datetime.fromtimestamp(int(_VECTOR["headers"]["webhook-timestamp"]), UTC)
 _DELIVERY = "POST /\n" + "".join(f"{k}: {v}\n" for k, v in _VECTOR["headers"].items()) + "\n" + _VECTOR["raw_body"]
 
 

@@ -6,8 +6,8 @@
 
     {"job": "…"}
 
-A header with an `@` is an attribute of a pushed message, whose data the body then is. `@sign: new` (or `old`) has the
-body signed as a webhook's after every change, so that the fuzzer comes behind the signature.
+A header with an `@` is an attribute of a pushed message, whose data the body then is. `@sign: new`, `old` or `forged`
+has the body signed as a webhook's after every change, so that the fuzzer comes to the signature, and behind it.
 """
 
 import base64
