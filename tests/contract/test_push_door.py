@@ -286,11 +286,21 @@ def _raise(error: Exception) -> Callable[[Any], Outcome]:
     return handle
 
 
-@pytest.mark.parametrize("value", ["\ud800", "x" * 2_000_000], ids=["half-a-pair", "two-megabytes"])
-def test_whatever_its_attributes_a_dead_letter_can_be_stored(door: Door, tmp_path: Path, value: str) -> None:
+ODD_ATTRIBUTES = {
+    "half-a-pair": {"odd": "\ud800", "\udfff": "x"},
+    "two-megabytes": {"odd": "x" * 2_000_000},
+    "many": {f"odd-{n}": "é" * 1000 for n in range(400)},
+    "reserved": {"__odd__": "x"},
+    "nameless": {"": "x"},
+    "long-name": {"x" * 1600: "x"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ATTRIBUTES.values(), ids=ODD_ATTRIBUTES.keys())
+def test_whatever_its_attributes_a_dead_letter_can_be_stored(door: Door, tmp_path: Path, odd: dict[str, str]) -> None:
     store = SqliteStore(tmp_path / "ratchet.db")
     door.handle = _raise(PermanentError("not_ours"))
-    assert door.post(push(odd=value, **{"\udfff": "x"})) == 204
+    assert door.post(push(**odd)) == 204
     park_dead_letter(door.dead[0], store=store, clock=FixedClock(), ids=SystemIds())
     assert store.get(Key("dead_letters", digest("e-1"))) is not None
 
@@ -372,6 +382,17 @@ def test_what_pubsub_gave_up_on_arrives_as_a_dead_letter(door: Door) -> None:
     assert door.post(push(CloudPubSubDeadLetterSourceDeliveryCount="30")) == 204
     (letter,) = door.handled
     assert (letter.event_id, letter.topic, letter.reason) == ("e-1", "tuning-jobs", "given_up")
+
+
+@pytest.mark.parametrize("name", ["topic", "reason"])
+def test_a_dead_letter_in_words_that_are_not_ours_is_itself_dead(door: Door, name: str) -> None:
+    door.topics = (Topic.DEAD_LETTERS,)
+    words = {"topic": "tuning-jobs", "reason": "bad_json"}
+    body = push(DeadLetter(event_id="e", attributes={}, data="", **words), Topic.DEAD_LETTERS, "receive_webhook")
+    said = json.loads(base64.b64decode(body["message"]["data"])) | {name: f"{CANARY} "}
+    body["message"]["data"] = base64.b64encode(json.dumps(said).encode()).decode()
+    assert door.post(body) == 204
+    assert ([letter.reason for letter in door.dead], door.handled) == (["bad_schema"], [])
 
 
 @pytest.mark.parametrize(

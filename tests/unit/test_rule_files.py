@@ -604,7 +604,9 @@ def test_any_value_in_any_place_loads_or_is_a_finding(
         rules_of(sources[0], sources[1], tmp_path_factory.mktemp("rules"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", "{}", '{"kind":"Suite"}', "[" * 100000, '{"kind":"\\ud800"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "1", "{}", '{"kind":"Suite"}', "[" * 100000, '{"kind":"\\ud800"}', '{"kind":NaN}']
+)
 def test_a_stored_text_that_is_none_of_ours_is_refused(text: str) -> None:
     for read in (policy_from_text, suite_from_text):
         with pytest.raises(RuleErrors):

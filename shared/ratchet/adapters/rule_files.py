@@ -344,8 +344,8 @@ def _stored(text: str) -> dict[str, Any]:
     bad = RuleErrors([document.finding((), "the stored text is not JSON of ours", "load the files again")])
     try:
         data = json.loads(text)
-        # Half a surrogate pair, as JSON may escape it, has no bytes to make a digest of.
-        json.dumps(data, ensure_ascii=False).encode()
+        # Python also reads NaN, and half a surrogate pair, which has no bytes to make a digest of.
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as exc:
         raise bad from exc
     if not isinstance(data, dict):

@@ -4,6 +4,7 @@ An event is a hint: its handler reads the truth again. The one exception is `Che
 because only `track_tuning_job`, which has just read the provider, may publish it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,8 @@ from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey
 from ratchet.domain.records import JobState, Measure, Purpose
 
 SCHEMA_VERSION = 1
+
+_WORD = re.compile(r"[a-z][a-z_-]{0,63}")
 
 
 class Topic(StrEnum):
@@ -124,13 +127,21 @@ class DecisionMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """What can never be handled: the bytes as they came (base64) and why."""
+    """What can never be handled: the bytes as they came (base64) and why.
+
+    Raises:
+        ValueError: a topic or a reason that is none of our words; both are logged.
+    """
 
     event_id: str
     topic: str
     attributes: Mapping[str, str]
     data: str
     reason: str
+
+    def __post_init__(self) -> None:
+        if not (_WORD.fullmatch(self.topic) and _WORD.fullmatch(self.reason)):
+            raise ValueError("not a word of ours")
 
 
 Payload = TuningJobHint | CheckpointSeen | SmokeTestDue | PromotionDue | Command | DecisionMade | DeadLetter

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.domain import events
+from ratchet.domain import documents, events
 from ratchet.domain.codec import Malformed, decode
 from ratchet.domain.events import DeadLetter, Payload, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider, digest
@@ -36,7 +36,7 @@ _JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/tuningJobs/([^/]+)")
 _READS = frozenset({"GetTuningJob", "ListTuningJobs"})
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
 _MAX_KEPT = 700_000  # Base64 digits: a document holds one mebibyte.
-_MAX_ATTRIBUTES = 200_000  # Characters.
+_MAX_ATTRIBUTES = 200_000  # Bytes; Pub/Sub itself takes a hundred attributes, of less together.
 _BURIED_FROM = "CloudPubSubDeadLetterSourceSubscription"
 
 TRUNCATED = "truncated"
@@ -60,10 +60,12 @@ class Push:
         """A replay dies under the id of the letter that it replays: there is one row for one trouble."""
         ident = self.attributes.get(REPLAY_OF, "")
         kept = base64.b64encode(self.raw if self.data is None else self.data).decode()
-        attributes = {_storable(name): _storable(value) for name, value in self.attributes.items()}
-        # Pub/Sub itself lets through a hundred attributes of less.
-        if sum(map(len, [*attributes, *attributes.values()])) > _MAX_ATTRIBUTES:
-            attributes = {TRUNCATED: "true"}
+        # An attribute that no store can hold would send the letter round for ever; what is kept says it is not all.
+        attributes = {name: value for name, value in self.attributes.items() if _storable(name, value)}
+        if sum(len(text.encode()) for item in attributes.items() for text in item) > _MAX_ATTRIBUTES:
+            attributes = {}
+        if len(attributes) < len(self.attributes):
+            attributes[TRUNCATED] = "true"
         if len(kept) > _MAX_KEPT:
             kept, attributes[TRUNCATED] = kept[:_MAX_KEPT], "true"
         if self.data is None:
@@ -77,9 +79,12 @@ class Push:
         )
 
 
-def _storable(text: str) -> str:
-    """JSON may escape half a surrogate pair, which no store can hold."""
-    return text.encode(errors="replace").decode()
+def _storable(name: str, value: str) -> bool:
+    try:
+        documents.check_values([{"attributes": {name: value}}])
+    except documents.Unstorable:
+        return False
+    return True
 
 
 class SchemaNewer(Exception):
@@ -102,7 +107,7 @@ def unwrap(body: bytes) -> Push:
     ident = attributes.get("ce-id") or message_id
     if not _is_id(ident):
         # Ids become names of documents; whatever else stands there is hashed.
-        ident = "id-" + digest(_storable(ident))
+        ident = "id-" + digest(ident)
     return Push(ident, data or None, body, attributes, attempt if type(attempt) is int else None)
 
 
