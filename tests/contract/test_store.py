@@ -12,7 +12,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.cloud.firestore_v1.types import RunQueryResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -667,3 +669,17 @@ def test_nothing_is_begun_when_the_event_is_out_of_time(store: Store) -> None:
             with pytest.raises(OutOfTime):
                 call()
     assert read(store, JOB) == found
+
+
+def test_a_stream_that_breaks_between_two_documents_is_an_unavailable_store() -> None:
+    """The client's own retry of a broken query raises AttributeError when it was told not to retry."""
+
+    def breaks(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        name = "projects/test-spoken/databases/(default)/documents/aliases/a"
+        fields = {"version": {"integer_value": 1}, "looks": {"integer_value": 0}, "op_id": {"string_value": "1"}}
+        found = RunQueryResponse(document={"name": name, "fields": fields, "update_time": NOON}, read_time=NOON)
+        yield RunQueryResponse.serialize(found)
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
+
+    with stores.firestore_speaking(RunQuery=breaks) as store, pytest.raises(StoreUnavailable):
+        store.query(Query("aliases"))

@@ -4,12 +4,14 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import grpc
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import firestore
 
@@ -119,6 +121,23 @@ def firestore_emulated(address: str) -> Iterator[Backend]:
     )
     for opened in clients:
         opened.close()
+
+
+@contextmanager
+def firestore_speaking(**streams: Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]) -> Iterator[Store]:
+    """A store on a server of ours, which says what no emulator can be made to say; a call that is not named fails."""
+    calls = {name: grpc.unary_stream_rpc_method_handler(stream) for name, stream in streams.items()}
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", calls)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with mock.patch.dict(os.environ, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}"):
+        client = firestore.Client(project="test-spoken")
+    try:
+        yield FirestoreStore(client)
+    finally:
+        client.close()
+        server.stop(None).wait()
 
 
 def _lossy(wire: Wire) -> type[SqliteStore]:

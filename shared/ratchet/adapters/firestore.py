@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, InvalidArgument, RetryError
+from google.api_core.retry import Retry
 from google.cloud import firestore
 
 from ratchet import deadline
@@ -37,6 +38,9 @@ from ratchet.ports import (
 CALL_TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 1.0
+
+# A query asks its retry whether to go on, when the stream breaks between two documents; None cannot be asked.
+_NO_RETRY = Retry(predicate=lambda _: False)
 
 
 @cache
@@ -66,7 +70,7 @@ class FirestoreStore:
         with _strict():
             documents.check_values([*query.equals.values(), query.at_least, query.at_most])
         try:
-            found = self._select(query).stream(retry=None, timeout=deadline.left(CALL_TIMEOUT_SECONDS))
+            found = self._select(query).stream(retry=_NO_RETRY, timeout=deadline.left(CALL_TIMEOUT_SECONDS))
             return [snapshot for snapshot in map(_snapshot, found) if snapshot is not None]
         except (GoogleAPICallError, RetryError) as exc:
             raise StoreUnavailable from exc

@@ -81,7 +81,7 @@ class Push:
 
 def _storable(name: str, value: str) -> bool:
     try:
-        documents.check_values([{"attributes": {name: value}}])
+        documents.check_batch([("dead_letters", "-", {"attributes": {name: value}})], "-")
     except documents.Unstorable:
         return False
     return True
