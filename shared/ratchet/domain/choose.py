@@ -1,15 +1,16 @@
 """Which of several passing candidates serves: ordered criteria with tie widths, and the current to be beaten."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from ratchet.domain.gates import Candidate, Measured, measure
-from ratchet.domain.policy import Criterion
-
-_EPSILON = 1e-9
-_PLACES = ("step", "epoch")
+from ratchet.domain.evidence import PLACES, Candidate, Measured, in_order, measure
+from ratchet.domain.gates import EPSILON, incomparable, must_be_same
+from ratchet.domain.policy import Criterion, MustBeat
 
 
-def choose(candidates: Sequence[Candidate], criteria: Sequence[Criterion]) -> tuple[Candidate, tuple[str, ...]]:
+def choose(
+    candidates: Sequence[Candidate], criteria: Sequence[Criterion], now: datetime
+) -> tuple[Candidate, tuple[str, ...]]:
     """The best candidate, and for people what each criterion left over.
 
     Each criterion keeps those within `tie` of its best; a candidate without the metric is behind all that have it. What
@@ -18,50 +19,69 @@ def choose(candidates: Sequence[Candidate], criteria: Sequence[Criterion]) -> tu
     left = list(candidates)
     trace = []
     for criterion in criteria:
-        values = {candidate.key: _oriented(candidate, criterion) for candidate in left}
+        values = {candidate.key: _oriented(candidate, criterion, now) for candidate in left}
         known = [value for value in values.values() if value is not None]
         if not known:
             continue
         best = max(known)
-        left = [c for c in left if (v := values[c.key]) is not None and v >= best - criterion.tie - _EPSILON]
+        left = [c for c in left if (v := values[c.key]) is not None and v >= best - criterion.tie - EPSILON]
         trace.append(f"{criterion.metric}: {len(left)} left")
         if len(left) == 1:
             break
-    return min(left, key=lambda c: (c.checkpoint.step is None, c.checkpoint.step or 0, str(c.key))), tuple(trace)
+    return min(left, key=in_order), tuple(trace)
 
 
-def compare_with_current(
-    winner: Candidate, current: Candidate, criteria: Sequence[Criterion]
+def beats(
+    winner: Candidate, other: Candidate, criteria: Sequence[Criterion], must_beat: MustBeat | None, now: datetime
 ) -> tuple[bool | None, str]:
-    """Whether the winner beats the current by more than a tie, with the reason; None when that cannot be known.
+    """Whether the winner is better than what serves, with the reason; None when that cannot be known.
 
-    The place in training says nothing across jobs, so `step` and `epoch` only count within one.
+    By `must_beat` where the policy has one; else by more than the tie of the first criterion that parts them. The place
+    in training says nothing across jobs, so `step` and `epoch` only count within one.
     """
-    same_job = winner.checkpoint.job == current.checkpoint.job
+    if must_beat is not None:
+        gain = _gain(winner, other, must_beat.criterion, now)
+        if isinstance(gain, str):
+            return None, gain
+        amount, words = gain
+        return amount >= must_beat.by - EPSILON, f"{words}, which must be beaten by {must_beat.by:g}"
     for criterion in criteria:
-        if criterion.metric in _PLACES and not same_job:
+        if criterion.metric in PLACES and winner.key.job != other.key.job:
             continue
-        ours, theirs = measure(winner, criterion.metric), measure(current, criterion.metric)
-        if isinstance(ours, str) or isinstance(theirs, str):
-            return None, f"cannot be compared with the current: {ours if isinstance(ours, str) else theirs}"
-        if not criterion.metric.startswith("suites.") and ours.source != theirs.source:
-            return None, f"cannot be compared with the current: {criterion.metric} has other sources"
-        gain = (ours.value - theirs.value) * (1 if criterion.higher_is_better else -1)
-        words = f"{criterion.metric} {figure(ours)} against {figure(theirs)} of the current"
-        if gain > criterion.tie + _EPSILON:
-            return True, words
-        if gain < -criterion.tie - _EPSILON:
-            return False, words
-    return False, "not better than the current by more than the tie"
+        gain = _gain(winner, other, criterion, now)
+        if isinstance(gain, str):
+            return None, gain
+        amount, words = gain
+        if abs(amount) > criterion.tie + EPSILON:
+            return amount > 0, words
+    return False, "it is not better than the current by more than the tie"
 
 
 def figure(measured: Measured) -> str:
-    text = f"{measured.value:.3f}" if abs(measured.value) < 1000 else f"{measured.value:.0f}"
-    return f"{text} ({measured.count})" if measured.count else text
+    """A value as people read it, with the cases it was counted in."""
+    text = number(measured.value)
+    return text if measured.total is None else f"{text} ({measured.count}/{measured.total})"
 
 
-def _oriented(candidate: Candidate, criterion: Criterion) -> float | None:
-    value = measure(candidate, criterion.metric)
+def number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: datetime) -> tuple[float, str] | str:
+    """By how much the winner is better, and both values in words; or why nobody can say."""
+    metric = criterion.metric
+    ours, theirs = measure(winner, metric, now), measure(other, metric, now)
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return f"cannot be compared with the current: {ours if isinstance(ours, str) else theirs}"
+    why = incomparable(metric, ours, theirs, winner, other, must_be_same(metric))
+    if why is not None:
+        return f"cannot be compared with the current: {metric} is {why}"
+    gain = (ours.value - theirs.value) * (1 if criterion.higher_is_better else -1)
+    return gain, f"{metric} {figure(ours)} against {figure(theirs)} of the current"
+
+
+def _oriented(candidate: Candidate, criterion: Criterion, now: datetime) -> float | None:
+    value = measure(candidate, criterion.metric, now)
     if isinstance(value, str):
         return None
     return value.value if criterion.higher_is_better else -value.value

@@ -1,8 +1,8 @@
 """Between values and documents: the one place that knows how a record looks in a store or on the wire.
 
 A document is what JSON can hold. Times are ISO 8601 in UTC with six digits, so that text order is time order in every
-store. Unknown fields are ignored and absent ones take their default, because two revisions of the code overlap during
-every roll-out.
+store; spans are seconds. Unknown fields are ignored and absent ones take their default, because two revisions of the
+code overlap during every roll-out.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -33,6 +33,8 @@ def encode(value: Any) -> Any:
             return value
         case datetime():
             return format_time(value)
+        case timedelta():
+            return value.total_seconds()
         case Mapping():
             return {str(key): encode(item) for key, item in value.items()}
         case tuple() | list() | frozenset():
@@ -98,6 +100,8 @@ def _decoder(kind: Any) -> _Decoder:
         return lambda value, where: _expect(kind, value, where)
     if kind is datetime:
         return _parsed(parse_time)
+    if kind is timedelta:
+        return _span
     if issubclass(kind, Enum):
         return _parsed(kind)
     if hasattr(kind, "parse"):
@@ -120,6 +124,13 @@ def _float(value: Any, where: str) -> float:
     if not math.isfinite(number):
         raise Malformed(f"{where}: not a finite number")
     return number
+
+
+def _span(value: Any, where: str) -> timedelta:
+    try:
+        return timedelta(seconds=_float(value, where))
+    except OverflowError as exc:
+        raise Malformed(f"{where}: not a span of time") from exc
 
 
 def _parsed(parse: Callable[[str], Any]) -> _Decoder:
