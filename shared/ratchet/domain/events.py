@@ -43,7 +43,7 @@ PUBLISHERS: Mapping[Topic, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJobHint:
-    """Somebody should look at this job. `reason` is for people; `triggered_by`, who started it, as the audit log says."""
+    """Somebody should look at this job. `reason` is for people; `triggered_by`: who started it, by the audit log."""
 
     job: JobKey
     reason: str
