@@ -8,7 +8,7 @@ from typing import Any
 from ratchet.domain.codec import canonical, decode, encode
 from ratchet.domain.decide import Decision
 from ratchet.domain.keys import JobKey, digest
-from ratchet.domain.records import Alias, HistoryRow, Lease, Move, Pointer, Wait, Watch
+from ratchet.domain.records import Alias, Ask, HistoryRow, Lease, Move, Pointer, Wait, Watch
 
 DRIFT_LOOK = timedelta(minutes=5)
 DRIFT_CONFIRM = timedelta(minutes=1)
@@ -108,6 +108,11 @@ def with_wait(alias: Alias, decision: Decision, *, tests: bool) -> tuple[Wait, .
 def tests_since(alias: Alias, job: JobKey) -> datetime | None:
     """Since when the decision on this job waits for tests that it asked for."""
     return next((wait.tests_since for wait in alias.waiting if wait.job == job), None)
+
+
+def ask_of(alias: Alias, job: JobKey | None) -> Ask | None:
+    """What people are asked about this job."""
+    return next((ask for ask in alias.approvals if ask.job == job), None)
 
 
 def without_wait(waiting: tuple[Wait, ...], job: JobKey) -> tuple[Wait, ...]:

@@ -312,8 +312,8 @@ class Vote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A promotion that waits for people. It is about this candidate, on this evidence, under this policy; a vote on
-    anything else is void. `decision` is the one that asked.
+    """A promotion that waits for people, at most one of each job. It is about this candidate, on this evidence, under
+    this policy; a vote on anything else is void. `decision` is the one that asked.
     """
 
     decision: str
@@ -360,7 +360,7 @@ class Alias:
     intent: Intent | None = None
     fence: int = 0
     hold: Hold | None = None
-    approval: Ask | None = None
+    approvals: tuple[Ask, ...] = ()
     watch: Watch | None = None
     quarantine: tuple[CheckpointKey, ...] = ()
     waiting: tuple[Wait, ...] = ()

@@ -10,7 +10,7 @@ from functools import cache
 from ratchet.domain.events import DeadLetter
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.limits import Limits
-from ratchet.domain.policy import Rules
+from ratchet.domain.rules import Rules
 from ratchet.domain.topology import SUBSCRIBERS, subscription
 from ratchet.ports import Bus, Clock, PermanentError, ProviderPort, RawBus, Store
 from ratchet.runtime import clock as clocks
