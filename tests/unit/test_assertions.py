@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.adapters.assertions import STEPS_LIMIT, BadPattern, grade, js_pattern, js_text
-from ratchet.domain.policy import Assertion, Case
+from ratchet.domain.suite import Assertion, Case
 from ratchet.domain.records import CaseOutcome
 from ratchet.ports import Answer, Finish
 

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 
 from ratchet import log
 from ratchet.application.carry_out import carry_out, drift_hold
-from ratchet.application.decisions import change, look_again
+from ratchet.application.decisions import announce, change, look_again, record
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load_alias, load_keyed
 from ratchet.domain.alias import pointed, watches_default
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey
+from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.history import ADOPT
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
 from ratchet.domain.policy import DriftUse, Policy
 from ratchet.domain.records import (
     Alias,
@@ -25,7 +27,7 @@ from ratchet.domain.records import (
     Model,
     Pointer,
 )
-from ratchet.ports import ProviderError
+from ratchet.ports import Commit, ProviderError
 
 RESTORED_AN_HOUR = 3
 _HOUR = timedelta(hours=1)
@@ -63,7 +65,7 @@ def _act(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, po
     alias, now = stored.value, hands.clock.now()
     held = alias.hold is not None or load_alias(hands.store, ALL_ALIASES).value.hold is not None
     match policy.drift:
-        case DriftUse.ADOPT if _adopt(hands, stored, row, shown, now):
+        case DriftUse.ADOPT if _adopt(hands, stored, row, shown, policy):
             return True
         case DriftUse.REVERT if not held and _restores(alias, now) < RESTORED_AN_HOUR:
             return _restore(hands, stored, row, shown, now)
@@ -75,26 +77,44 @@ def _act(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, po
     return True
 
 
-def _adopt(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, now: datetime) -> bool:
+def _adopt(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, policy: Policy) -> bool:
     """Serve what somebody else chose, if it is a checkpoint that can be served; else it is held."""
-    alias = stored.value
+    alias, now = stored.value, hands.clock.now()
     assert alias.current is not None
     found = load_keyed(hands.store, Checkpoint, CheckpointKey(alias.current.checkpoint.job, shown))
     if found is None or found.value.target is None or found.value.state is not CheckpointState.READY:
         return False
+    decision = Decision(
+        id=digest(str(alias.key), ADOPT, str(alias.generation)),
+        alias=alias.key,
+        kind=ADOPT,
+        outcome=Outcome.PROMOTED,
+        reason=f"somebody else made checkpoint {shown} the provider's default, and the policy follows",
+        at=now,
+        actor="policy",
+        actor_verified=True,
+        generation=alias.generation,
+        serial=alias.serial,
+        policy=policy.name,
+        policy_digest=policy.digest,
+        job=found.value.job,
+        candidate=found.value.key,
+        candidate_step=found.value.step,
+        baseline=alias.current.checkpoint,
+    )
     to = Pointer(
         checkpoint=found.value.key,
         step=found.value.step,
         target=found.value.target,
         model=alias.current.model,
-        decision="",
+        decision=decision.id,
         since=now,
     )
-    after = replace(pointed(alias, to, now, ""), generation=alias.generation + 1)
-    words = f"somebody else made checkpoint {shown} the default, and the policy follows"
-    writes = (row.write(replace(row.value, default=shown)),)
-    if change(hands, stored, after, "adopted", words, writes=writes):
+    after = replace(pointed(alias, to, now, decision.id), generation=alias.generation + 1)
+    writes = [row.write(replace(row.value, default=shown)), *record(stored, after, decision)]
+    if hands.store.commit(writes, hands.ids.fresh()) is Commit.COMMITTED:
         log.emit(log.Event.ALIAS_ADOPTED, alias=str(alias.key), candidate=str(to.checkpoint), serial=after.serial)
+        announce(hands, decision, after.serial, carried_out=True)
     return True
 
 
