@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos import checker, run
+from chaos import run
 from chaos.evidence import Kind
+from chaos.promises import events, provider_writes
 from chaos.run import Ended
 from ratchet_cli.emulators import NoEmulators
 from ratchet_cli.processes import NotReady
@@ -84,11 +85,11 @@ def _figures(ended: Ended) -> Mapping[str, object]:
     rows = evidence.rows
     sent = Counter(each.kind for each in evidence.sent if each.accepted or each.kind is Kind.FORGED)
     outcomes = Counter(line["outcome"] for line in evidence.lines if line.get("event") == "event.settled")
-    spans, writes = checker.spans(evidence), checker.writes(evidence)
+    spans, writes = provider_writes.spans(evidence), provider_writes.writes(evidence)
     return {
         **ended.figures,
         **{f"{kind}s sent": sent[kind] for kind in Kind if sent[kind]},
-        "events accepted, each told to its workers": len(checker.accepted(evidence)),
+        "events accepted, each told to its workers": len(events.accepted(evidence)),
         **{f"handlings settled as {outcome}": count for outcome, count in sorted(outcomes.items())},
         "handlings answered 5xx": sum(line.get("event") == "event.retried" for line in evidence.lines),
         "checkpoints recorded": len(rows["checkpoints"]),
@@ -97,7 +98,7 @@ def _figures(ended: Ended) -> Mapping[str, object]:
         "promotions": sum(row.data["kind"] == "applied" for row in rows["history"]),
         "promotions that write a default": sum(span.applied for span in spans),
         "provider writes": len(writes),
-        "takeovers": checker.takeovers(evidence),
+        "takeovers": provider_writes.takeovers(evidence),
         "reads of aliases checked": len(evidence.reads),
         "seconds to settle": "never" if ended.drained is None else round(ended.drained, 1),
         "broken promises": sum(map(len, ended.broken.values())),

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import checker, plot
+from chaos import plot
 from chaos.evidence import Evidence, Sent
 from chaos.load import Apps, Operator, Senders
 from chaos.machine import Machine, running
+from chaos.promises.judge import judge
+from chaos.promises.records import COLLECTIONS, late
+from chaos.promises.settled import still_open
 from chaos.proxy import Fault
 from chaos.storm import Storm
 
@@ -74,7 +77,7 @@ def storm(folder: Path, seed: int, seconds: float, say: Callable[[str], None]) -
         **_counted("store connections", machine.store_proxy.counts),
         **_counted("provider connections", machine.provider_proxy.counts),
     }
-    return Ended(evidence=evidence, broken=checker.judge(evidence), drained=drained, figures=figures)
+    return Ended(evidence=evidence, broken=judge(evidence), drained=drained, figures=figures)
 
 
 def bus_loss(folder: Path, seed: int, say: Callable[[str], None]) -> Ended:
@@ -95,7 +98,7 @@ def bus_loss(folder: Path, seed: int, say: Callable[[str], None]) -> Ended:
         drained = _drain(found, last, Operator(machine, chance), say)
         evidence = found.evidence(final=True)
     shown = {f"{job.key}/{name}": origin + at for job in jobs for name, at in job.checkpoints.items()}
-    broken = {**checker.judge(evidence), "recorded in time": list(checker.late(evidence, shown, last))}
+    broken = {**judge(evidence), "recorded in time": list(late(evidence, shown, last))}
     return Ended(evidence=evidence, broken=broken, drained=drained, figures={"times the bus lost all": losses})
 
 
@@ -112,7 +115,7 @@ class _Found:
         """All of it, or while it goes on what tells whether it is over."""
         machine = self.machine
         return Evidence(
-            rows=machine.rows(checker.COLLECTIONS if final else _WATCHED),
+            rows=machine.rows(COLLECTIONS if final else _WATCHED),
             lines=list(machine.lines),
             requests=machine.simulator.requests() if final else (),
             sent=self.sent(),
@@ -131,7 +134,7 @@ def _drain(found: _Found, last: float, operator: Operator, say: Callable[[str], 
     while True:
         evidence = found.evidence(final=False)
         now = time.time()
-        left = list(checker.still_open(evidence, now))
+        left = list(still_open(evidence, now))
         if left:
             calm_since = None
         elif calm_since is None:
