@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.application.replay_dead_letter import replay_dead_letter
-from ratchet.application.state import find_all, load_keyed
+from ratchet.application.state import create, find_all, load_keyed
 from ratchet.domain.events import Topic
 from ratchet.domain.keys import JobKey
 from ratchet.domain.messages import Message
@@ -335,3 +335,25 @@ def test_a_push_without_data_has_one_row_however_often_it_comes(yard: Yard) -> N
         yard.park(dead.event_id, dead.topic, dead.data, dead.reason, **dead.attributes)
     (row,) = everything(yard)
     assert (row.event_id, row.attempts) == ("m-1", 2)
+
+
+def test_status_tells_of_what_waits_behind_however_many_that_were_replayed(yard: Yard) -> None:
+    yard.park("old", "tuning-jobs", b64("{}"), "bad_json")
+    yard.world.clock.time = START + timedelta(minutes=1)
+    row = replace(yard.row("old"), died_at=yard.world.clock.now(), replayed_at=yard.world.clock.now(), replays=1)
+    for n in range(0, 210, 10):
+        rows = [create(replace(row, event_id=f"new-{m}")) for m in range(n, n + 10)]
+        yard.world.store.commit(rows, yard.world.ids.fresh())
+    said = yard.home.run("status").output
+    assert "1 dead letter:" in said
+    assert "old" in said
+
+
+def test_status_counts_no_further_than_it_reads(yard: Yard) -> None:
+    yard.park("e", "tuning-jobs", b64("{}"), "bad_json")
+    for n in range(0, 201, 10):
+        rows = [create(replace(yard.row("e"), event_id=f"e-{m}")) for m in range(n, n + 10)]
+        yard.world.store.commit(rows, yard.world.ids.fresh())
+    said = yard.home.run("status").output
+    assert "at least 200 dead letters:" in said
+    assert "and at least 195 more" in said
