@@ -52,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **{f"bus loss: {name}": value for name, value in _figures(forgetful).items()},
         "seconds in all": round(time.monotonic() - begun),
     }
-    record("Chaos", f"make chaos SECONDS={options.seconds:.0f}", figures)
+    bars = [f"{part}: {bar}" for part, ended in (("storm", stormy), ("bus loss", forgetful)) for bar in _bars(ended)]
+    command = f"make chaos SECONDS={options.seconds:.0f}"
+    record(f"Chaos of {options.seconds:.0f} s", command, figures, lists={"Bars": bars})
     for name, value in figures.items():
         print(f"  {name}: {value}")
+    print(*(f"  {bar}" for bar in bars), sep="\n")
     print("every promise was kept" if stormy.good and forgetful.good else f"BROKEN; again: --seed {seed}")
     return 0 if stormy.good and forgetful.good else 1
 
@@ -80,6 +83,13 @@ def _tell(name: str, ended: Ended) -> None:
     _say(f"{name}: {settled}, {sum(map(len, ended.broken.values()))} breaches of {len(ended.broken)} promises")
 
 
+def _bars(ended: Ended) -> Sequence[str]:
+    """What had to hold, and what was measured."""
+    drained = "never" if ended.drained is None else f"{ended.drained:.1f} s after"
+    promises = (f"{promise}: {len(findings)} breaches" for promise, findings in ended.broken.items())
+    return [f"settled within {run.DRAINED_WITHIN:.0f} s of the last disturbance: {drained}", *promises]
+
+
 def _figures(ended: Ended) -> Mapping[str, object]:
     evidence = ended.evidence
     rows = evidence.rows
@@ -98,6 +108,7 @@ def _figures(ended: Ended) -> Mapping[str, object]:
         "promotions": sum(row.data["kind"] == "applied" for row in rows["history"]),
         "promotions that write a default": sum(span.applied for span in spans),
         "provider writes": len(writes),
+        "provider writes for each intent that may write": f"{len(writes) / len(spans):.2f}" if spans else "-",
         "takeovers": provider_writes.takeovers(evidence),
         "reads of aliases checked": len(evidence.reads),
         "seconds to settle": "never" if ended.drained is None else round(ended.drained, 1),

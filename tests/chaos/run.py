@@ -1,5 +1,6 @@
 """Two runs: a storm over everything at once, and a bus that keeps losing all that it holds."""
 
+import math
 import random
 import threading
 import time
@@ -18,6 +19,8 @@ from chaos.proxy import Fault
 from chaos.storm import Storm
 
 DRAINED_WITHIN = 120.0
+KILLS_PER_SECOND = 1 / 3
+"""At least: a storm that hardly strikes proves nothing."""
 _COPIES = 3
 _JOBS_PER_SECOND, _SENT_PER_SECOND = 0.5, 4.0
 _BUS_JOBS, _BUS_SECONDS, _BUS_LOST_EVERY = 8, 20.0, 5.0
@@ -77,7 +80,10 @@ def storm(folder: Path, seed: int, seconds: float, say: Callable[[str], None]) -
         **_counted("store connections", machine.store_proxy.counts),
         **_counted("provider connections", machine.provider_proxy.counts),
     }
-    return Ended(evidence=evidence, broken=judge(evidence), drained=drained, figures=figures)
+    enough = math.ceil(seconds * KILLS_PER_SECOND)
+    few = [f"{weather.kills.total()} kills"] if weather.kills.total() < enough else []
+    broken = {**judge(evidence), f"at least {enough} workers are killed": few}
+    return Ended(evidence=evidence, broken=broken, drained=drained, figures=figures)
 
 
 def bus_loss(folder: Path, seed: int, say: Callable[[str], None]) -> Ended:
