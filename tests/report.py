@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from support.figures import FOLDER
 
@@ -22,11 +24,22 @@ def fold(report: str, new: dict[str, str]) -> str:
     return "\n".join([_HEAD, *(sections[name] for name in sorted(sections))])
 
 
-def render(content: dict) -> str:
+def together(contents: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By section; of one that several processes measured, every part, and the time of the last."""
+    sections: dict[str, dict[str, Any]] = {}
+    for content in sorted(contents, key=lambda content: content["at"]):
+        known = sections.get(content["section"], content)
+        figures, lists = known["figures"] | content["figures"], known["lists"] | content["lists"]
+        sections[content["section"]] = {**content, "figures": figures, "lists": lists}
+    return sections
+
+
+def render(content: dict[str, Any]) -> str:
     lines = [
         f"## {content['section']}",
         "",
-        f"`{content['command']}`, {content['at']}, Python {content['python']}, {content['cores']} cores",
+        f"`{content['command']}`, {content['at']}, commit {content.get('commit', 'not noted')}, "
+        f"Python {content['python']}, {content['cores']} cores",
         "",
         "| figure | value |",
         "|---|---|",
@@ -38,7 +51,7 @@ def render(content: dict) -> str:
 
 
 if __name__ == "__main__":
-    contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
+    sections = together(json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json")))
     before = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
-    REPORT.write_text(fold(before, {c["section"]: render(c) for c in contents}), encoding="utf-8")
-    print(f"{REPORT.name}: {len(contents)} sections written")
+    REPORT.write_text(fold(before, {name: render(content) for name, content in sections.items()}), encoding="utf-8")
+    print(f"{REPORT.name}: {len(sections)} sections written")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratchet.application.state import find, find_all, load, load_keyed
+from ratchet.application.state import Stored, find, find_all, load, load_keyed
 from ratchet.domain.codec import encode
 from ratchet.domain.decide import Decision, Outcome
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, Provider
@@ -16,6 +16,7 @@ from ratchet_cli.stores import opened, read_settings
 
 _JOBS = 50
 _LETTERS = 200
+_LETTERS_A_PAGE = 50  # One may hold a megabyte.
 _SHOWN_LETTERS = 5
 
 
@@ -51,14 +52,26 @@ def look(store: Store) -> View:
     decisions = [load(store, Decision, alias.last_decision) for alias in aliases if alias.last_decision]
     query = Query("jobs", order="first_seen_at", descending=True, limit=_JOBS)
     jobs = [_progress(store, stored.value) for stored in find(store, Job, query)]
-    letters = find(store, DeadLetterRecord, Query("dead_letters", order="died_at", descending=True, limit=_LETTERS))
     return View(
         aliases=sorted((a for a in aliases if a.key != ALL_ALIASES), key=lambda alias: alias.key),
         last={found.value.alias: found.value for found in decisions if found is not None},
         held=next((alias.hold for alias in aliases if alias.key == ALL_ALIASES), None),
         jobs=[progress for progress in jobs if progress is not None],
-        dead_letters=[stored.value for stored in letters if stored.value.replayed_at is None],
+        dead_letters=_waiting(store),
     )
+
+
+def _waiting(store: Store) -> Sequence[DeadLetterRecord]:
+    """The newest dead letters that nobody has replayed, however many that were lie between them."""
+    found: list[DeadLetterRecord] = []
+    page: Sequence[Stored[DeadLetterRecord]] = ()
+    while True:
+        after = page[-1].snapshot if page else None
+        query = Query("dead_letters", order="died_at", descending=True, limit=_LETTERS_A_PAGE, after=after)
+        page = find(store, DeadLetterRecord, query)
+        found += [stored.value for stored in page if stored.value.replayed_at is None]
+        if len(found) >= _LETTERS or len(page) < _LETTERS_A_PAGE:
+            return found[:_LETTERS]
 
 
 def _progress(store: Store, job: Job) -> Progress | None:
@@ -102,14 +115,15 @@ def render(view: View) -> str:
         lines.append(columns([("job", "state", "checkpoints", "default"), *(_job(progress) for progress in view.jobs)]))
     if view.dead_letters:
         lines.append("")
-        lines.append(f"{len(view.dead_letters)} dead letter{'' if len(view.dead_letters) == 1 else 's'}:")
+        most = "at least " if len(view.dead_letters) == _LETTERS else ""
+        lines.append(f"{most}{len(view.dead_letters)} dead letter{'' if len(view.dead_letters) == 1 else 's'}:")
         rows_ = [
             (moment(letter.died_at), plain(letter.topic), _died_of(letter), plain(letter.event_id))
             for letter in view.dead_letters[:_SHOWN_LETTERS]
         ]
         lines.append(columns(rows_, "  "))
         if len(view.dead_letters) > _SHOWN_LETTERS:
-            lines.append(f"  and {len(view.dead_letters) - _SHOWN_LETTERS} more")
+            lines.append(f"  and {most}{len(view.dead_letters) - _SHOWN_LETTERS} more")
         lines.append("  look and replay: ratchet dead-letters list")
     lines += [f"why: ratchet why {alias.key}" for alias in view.aliases[:1]]
     return "\n".join(lines)

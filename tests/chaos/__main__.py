@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos import checker, run
+from chaos import run
 from chaos.evidence import Kind
+from chaos.promises import events, provider_writes
 from chaos.run import Ended
 from ratchet_cli.emulators import NoEmulators
 from ratchet_cli.processes import NotReady
@@ -51,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **{f"bus loss: {name}": value for name, value in _figures(forgetful).items()},
         "seconds in all": round(time.monotonic() - begun),
     }
-    record("Chaos", f"make chaos SECONDS={options.seconds:.0f}", figures)
+    bars = [f"{part}: {bar}" for part, ended in (("storm", stormy), ("bus loss", forgetful)) for bar in _bars(ended)]
+    command = f"make chaos SECONDS={options.seconds:.0f}"
+    record(f"Chaos of {options.seconds:.0f} s", command, figures, lists={"Bars": bars})
     for name, value in figures.items():
         print(f"  {name}: {value}")
+    print(*(f"  {bar}" for bar in bars), sep="\n")
     print("every promise was kept" if stormy.good and forgetful.good else f"BROKEN; again: --seed {seed}")
     return 0 if stormy.good and forgetful.good else 1
 
@@ -79,16 +83,23 @@ def _tell(name: str, ended: Ended) -> None:
     _say(f"{name}: {settled}, {sum(map(len, ended.broken.values()))} breaches of {len(ended.broken)} promises")
 
 
+def _bars(ended: Ended) -> Sequence[str]:
+    """What had to hold, and what was measured."""
+    drained = "never" if ended.drained is None else f"{ended.drained:.1f} s after"
+    promises = (f"{promise}: {len(findings)} breaches" for promise, findings in ended.broken.items())
+    return [f"settled within {run.DRAINED_WITHIN:.0f} s of the last disturbance: {drained}", *promises]
+
+
 def _figures(ended: Ended) -> Mapping[str, object]:
     evidence = ended.evidence
     rows = evidence.rows
     sent = Counter(each.kind for each in evidence.sent if each.accepted or each.kind is Kind.FORGED)
     outcomes = Counter(line["outcome"] for line in evidence.lines if line.get("event") == "event.settled")
-    spans, writes = checker.spans(evidence), checker.writes(evidence)
+    spans, writes = provider_writes.spans(evidence), provider_writes.writes(evidence)
     return {
         **ended.figures,
         **{f"{kind}s sent": sent[kind] for kind in Kind if sent[kind]},
-        "events accepted, each told to its workers": len(checker.accepted(evidence)),
+        "events accepted, each told to its workers": len(events.accepted(evidence)),
         **{f"handlings settled as {outcome}": count for outcome, count in sorted(outcomes.items())},
         "handlings answered 5xx": sum(line.get("event") == "event.retried" for line in evidence.lines),
         "checkpoints recorded": len(rows["checkpoints"]),
@@ -97,7 +108,8 @@ def _figures(ended: Ended) -> Mapping[str, object]:
         "promotions": sum(row.data["kind"] == "applied" for row in rows["history"]),
         "promotions that write a default": sum(span.applied for span in spans),
         "provider writes": len(writes),
-        "takeovers": checker.takeovers(evidence),
+        "provider writes for each intent that may write": f"{len(writes) / len(spans):.2f}" if spans else "-",
+        "takeovers": provider_writes.takeovers(evidence),
         "reads of aliases checked": len(evidence.reads),
         "seconds to settle": "never" if ended.drained is None else round(ended.drained, 1),
         "broken promises": sum(map(len, ended.broken.values())),

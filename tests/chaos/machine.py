@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chaos import checker, evidence, plot
+from chaos import evidence, plot
 from chaos.evidence import Document, Rows
 from chaos.front import Front
+from chaos.promises.records import COLLECTIONS
 from chaos.proxy import Fault, Proxy
 from ratchet.adapters.sqlite_queue import Subscription
 from ratchet.domain import topology
@@ -148,10 +149,10 @@ class Machine:
                 # It was still the one that was about to die.
                 continue
 
-    def rows(self, collections: Sequence[str] = checker.COLLECTIONS) -> Rows:
+    def rows(self, collections: Sequence[str] = COLLECTIONS) -> Rows:
         host = f"127.0.0.1:{self._emulators.firestore_port}"
         found = evidence.read_rows(host, self._emulators.project, collections)
-        return {name: found.get(name, ()) for name in checker.COLLECTIONS}
+        return {name: found.get(name, ()) for name in COLLECTIONS}
 
     def virtual(self) -> tuple[float, float, float]:
         clock = self.simulator.clock()

@@ -32,7 +32,7 @@ from ratchet.domain.records import JobState, Measure, Purpose
 from ratchet.ports import Bus
 from ratchet_cli.delivery import Delivery, Endpoint
 from ratchet_cli.emulator_bus import create_bus
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.receiver import Push, Receiver, until
 
@@ -247,7 +247,7 @@ def test_any_sequence_is_delivered_as_often_as_it_is_refused(line: Line) -> None
         deliver(line, range(first, first + BATCH))
     if LONG:
         kind = "the queue" if isinstance(line.bus, SqliteQueue) else "Pub/Sub"
-        record(f"Bus contract of {kind}", "make verify", {"sequences": sequences, "lost or changed": 0})
+        record(f"Bus contract of {kind}", pytest_command(__file__), {"sequences": sequences, "lost or changed": 0})
 
 
 def deliver(line: Line, seeds: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from ratchet.adapters.vertex import VertexProvider
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.ports import Answer, JobView, NoAnswer, Prompt, ProviderError, ProviderPort, Throttled
 from ratchet_sim.server import serve
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.sim_clients import KEY, endpoint, small
 
@@ -170,4 +170,4 @@ def test_any_sequence_looks_the_same_at_both_providers(tmp_path: Path) -> None:
                     assert said[0] == said[1], (first, step)
                     calls += 2
     if LONG:
-        record("Provider contract", "make verify", {"sequences": sequences, "calls": calls, "unlike": 0})
+        record("Provider contract", pytest_command(__file__), {"sequences": sequences, "calls": calls, "unlike": 0})

@@ -39,7 +39,7 @@ from ratchet.ports import (
     Write,
 )
 from support import stores
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.stores import Backend, Lost
 
@@ -601,7 +601,11 @@ def test_any_sequence_looks_the_same_in_every_store(firestore_emulator: str) -> 
 
     check()
     if LONG:
-        record("Store contract", "make verify", {"sequences": examples, "of at most so many batches": 6, "unlike": 0})
+        record(
+            "Store contract",
+            pytest_command(__file__),
+            {"sequences": examples, "of at most so many batches": 6, "unlike": 0},
+        )
 
 
 def _compare(steps: list[Step], both: tuple[Backend, Backend]) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fuzz.mutate import mutate
 from fuzz.targets import TARGETS, found
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
+from support.figures import record
 
 COUNT = deep(500, 50_000)
 
@@ -31,3 +32,5 @@ def test_no_input_breaks(name: str) -> None:
             check(mutate(seed, Random(number)))
 
         run()
+    if LONG:
+        record("Fuzz, drawn", pytest_command(__file__), {name: f"{COUNT} inputs, 0 findings"}, part=name)

@@ -8,9 +8,9 @@ from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import Key, NotFound, Refused, RetryableError, StoreUnavailable
 from ratchet.runtime.replay import NotReplayable, revive
-from simulation.checks import Document
 from simulation.engine import Task
 from simulation.plan import BETA, CANARY, FAULTS_END, PROD
+from simulation.promises.watch import Document
 from simulation.stage import Stage
 
 _FROM_DOOR = {"ce-source": "//ratchet/receive_webhook", "ce-type": "ratchet.TuningJobHint", "schema_version": "1"}

@@ -28,7 +28,7 @@ from ratchet.domain.policy import (
 )
 from ratchet.domain.records import JobState
 from simulation.chance import Chance
-from simulation.checks import CASES, NEEDED
+from simulation.promises.watch import CASES, NEEDED
 from simulation.provider import CheckpointPlan, JobPlan
 
 FAULTS_END = 3000.0

@@ -9,7 +9,7 @@ from simulation.delivery import Delivery
 from simulation.functions import Functions
 from simulation.people import People
 from simulation.plan import FAULTS_END
-from simulation.settled import leaks, left, overdue
+from simulation.promises.settled import leaks, left, overdue
 from simulation.stage import Stage
 
 PATIENCE = 3 * 3600.0

@@ -43,8 +43,9 @@ from ratchet.ports import (
     Write,
 )
 from simulation.chance import Chance
-from simulation.checks import LATER, Checks
 from simulation.engine import START, Engine, Killed, Task, running
+from simulation.promises.checks import Checks
+from simulation.promises.watch import LATER
 from simulation.provider import World, accounts
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Interrupted:
             result = effect(fault)
         self.checks.step(f"{task.name} {what} {fault or ''} {_shown(result)}")
         if fault == "kill after":
-            self.checks.died(task, what)
+            self.checks.died(what)
             self._die(task)
         if fault == "freeze after":
             self._freeze(task, name, 900.0)
@@ -188,7 +189,7 @@ class Store:
         task.facts["applied"] = False
         result = self.real.commit(writes, op_id)
         task.facts.pop("break commit", None)
-        self._at.checks.answered(task, writes, op_id, result, applied=task.facts["applied"], fault=fault)
+        self._at.checks.answered(writes, op_id, result, applied=task.facts["applied"], fault=fault)
         if fault == "uncertain after":
             raise StoreUncertain
         return result
@@ -226,7 +227,7 @@ class Bus:
         if fault == "bus unavailable" or self._at.down("bus"):
             raise BusUnavailable
         self._queue.publish(event)
-        self._at.checks.published(running(), event)
+        self._at.checks.published(event)
         self._published()
         if fault == "bus uncertain":
             raise BusUnavailable
@@ -278,7 +279,7 @@ class Account:
         return value
 
     def set_default(self, model: str, checkpoint_id: str) -> None:
-        self._at.checks.writes(running(), model, checkpoint_id)
+        self._at.checks.writes(running(), model)
         self._at.call("set_default", _WRITE, lambda fault: self._write(fault, model, checkpoint_id))
 
     def shutdown_date(self, base_model: str) -> datetime | None:

@@ -12,10 +12,11 @@ from ratchet.domain.policy import Rules
 from ratchet.domain.topology import SUBSCRIBERS, subscription
 from ratchet.ports import Key
 from simulation.chance import Chance
-from simulation.checks import Checks, Document
 from simulation.engine import START, Engine, Killed, NamedIds, SkewedClock, Task
 from simulation.plan import POISONED, Plan, plan
 from simulation.ports import Bus, Interrupted, Providers, Store, queue_time
+from simulation.promises.checks import Checks
+from simulation.promises.watch import Document
 from simulation.provider import World
 
 SINCE = START - timedelta(hours=1)

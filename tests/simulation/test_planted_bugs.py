@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.depth import LONG
+from support.depth import LONG, pytest_command
 from support.figures import record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def test_each_is_found(tmp_path: Path) -> None:
     found = {bug.stem: _found(bug, tmp_path / bug.stem) for bug in BUGS}
     figures = {"planted": len(BUGS), "found": sum(line is not None for line in found.values())}
     told = [f"{name}: {line or 'not found'}" for name, line in found.items()]
-    record("Planted bugs", "make verify", figures, lists={f"Found within {SEEDS} seeds": told})
+    record("Planted bugs", pytest_command(__file__), figures, lists={f"Found within {SEEDS} seeds": told})
     assert None not in found.values(), told
 
 

@@ -15,7 +15,7 @@ from ratchet.domain.alias import fold, verify
 from ratchet.domain.events import Event, PromotionDue
 from ratchet.domain.records import CaseResult, Checkpoint, SmokeRun
 from ratchet.ports import RetryableError
-from support.depth import LONG
+from support.depth import LONG, pytest_command
 from support.figures import record
 from support.points import EFFECTS, Fault, How, Killed, drain, send, watch, ways
 from support.world import World
@@ -178,7 +178,7 @@ def test_whoever_recovers_may_die_as_well_and_the_end_is_the_same() -> None:
     if LONG:
         record(
             "Crash points",
-            "make verify",
+            pytest_command(__file__),
             {
                 "single points of the main path": len(FAULTS),
                 "the same with the message lost": len(FAULTS),

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ratchet.application.replay_dead_letter import replay_dead_letter
-from ratchet.application.state import find_all, load_keyed
+from ratchet.application.state import create, find_all, load_keyed
 from ratchet.domain.events import Topic
 from ratchet.domain.keys import JobKey
 from ratchet.domain.messages import Message
 from ratchet.domain.records import Checkpoint, DeadLetterRecord, Job
 from ratchet.ports import PermanentError, StoreUncertain
-from ratchet.runtime.envelope import SchemaNewer
+from ratchet.runtime.envelope import SchemaNewer, unwrap
 from ratchet_cli.dead_letters import Wanted, chosen
 from support.cli import Home
 from support.world import START
@@ -282,5 +282,78 @@ def test_the_reason_of_a_row_that_never_died_again_stays(yard: Yard) -> None:
     yard.park("e-1", "tuning-jobs", b64("one"), "bad_json", a="1")
     yard.run("replay", "--id", "e-1")
     before = yard.row("e-1")
-    yard.park("e-1", "commands", b64("two"), "given_up", b="2")
+    yard.park("e-1", "commands", b64("one"), "given_up", b="2")
     assert yard.row("e-1") == replace(before, attempts=2, reason="given_up", replayed_at=None)
+    assert everything(yard) == [yard.row("e-1")]
+
+
+@pytest.mark.parametrize("was_replayed", [False, True])
+@pytest.mark.parametrize(
+    "claim", [{"replay_of": "hint-1"}, {"ce-id": "hint-1"}, {"ce-id": "hint-1", "replay_of": "hint-1"}]
+)
+def test_no_claim_hides_bytes_behind_those_of_another(
+    yard: Yard, job: JobKey, claim: dict[str, str], was_replayed: bool
+) -> None:
+    yard.hint(job)
+    yard.deliver()
+    if was_replayed:
+        yard.run("replay", "--id", "hint-1")
+        yard.bug = None
+        yard.deliver()
+    before = yard.row("hint-1")
+    yard.queue.send(Topic.TUNING_JOBS, Message(b"poison", {"ce-id": "other", **claim}))
+    yard.deliver()
+    assert yard.row("hint-1") == before
+    (apart,) = [row for row in everything(yard) if row != before]
+    assert (base64.b64decode(apart.data), apart.attempts, apart.replays) == (b"poison", 1, 0)
+    assert yard.run("replay", "--id", apart.event_id)[0] == 0
+    yard.deliver()
+    assert yard.row(apart.event_id).died_again
+    assert len(everything(yard)) == 2
+
+
+def test_to_replay_what_nobody_knows_is_to_die_alone(yard: Yard) -> None:
+    yard.queue.send(Topic.TUNING_JOBS, Message(b"poison", {"ce-id": "e-1", "replay_of": "nothing"}))
+    yard.deliver()
+    assert [row.event_id for row in everything(yard)] == ["e-1"]
+
+
+def test_a_webhook_is_replayed_as_a_hint_and_dies_again_in_its_own_row(yard: Yard) -> None:
+    body = '{"type": "fine_tuning.job.succeeded", "data": {"id": "ftjob-abc123"}}'
+    yard.park("webhook-1", "webhooks-openai", b64(body), "bad_schema", account="proj_a1")
+    assert yard.run("replay", "--id", "webhook-1")[0] == 0
+    yard.deliver()
+    (row,) = everything(yard)
+    assert (row.event_id, row.attempts, row.died_again) == ("webhook-1", 2, True)
+    assert base64.b64decode(row.data).decode() == body
+
+
+def test_a_push_without_data_has_one_row_however_often_it_comes(yard: Yard) -> None:
+    for attempt in (1, 2):
+        push = {"message": {"messageId": "m-1", "attributes": {}}, "deliveryAttempt": attempt}
+        dead = unwrap(json.dumps(push).encode()).dead(Topic.TUNING_JOBS, "bad_env")
+        yard.park(dead.event_id, dead.topic, dead.data, dead.reason, **dead.attributes)
+    (row,) = everything(yard)
+    assert (row.event_id, row.attempts) == ("m-1", 2)
+
+
+def test_status_tells_of_what_waits_behind_however_many_that_were_replayed(yard: Yard) -> None:
+    yard.park("old", "tuning-jobs", b64("{}"), "bad_json")
+    yard.world.clock.time = START + timedelta(minutes=1)
+    row = replace(yard.row("old"), died_at=yard.world.clock.now(), replayed_at=yard.world.clock.now(), replays=1)
+    for n in range(0, 210, 10):
+        rows = [create(replace(row, event_id=f"new-{m}")) for m in range(n, n + 10)]
+        yard.world.store.commit(rows, yard.world.ids.fresh())
+    said = yard.home.run("status").output
+    assert "1 dead letter:" in said
+    assert "old" in said
+
+
+def test_status_counts_no_further_than_it_reads(yard: Yard) -> None:
+    yard.park("e", "tuning-jobs", b64("{}"), "bad_json")
+    for n in range(0, 201, 10):
+        rows = [create(replace(yard.row("e"), event_id=f"e-{m}")) for m in range(n, n + 10)]
+        yard.world.store.commit(rows, yard.world.ids.fresh())
+    said = yard.home.run("status").output
+    assert "at least 200 dead letters:" in said
+    assert "and at least 195 more" in said

@@ -22,7 +22,7 @@ from ratchet.domain.records import Alias, Direction, HistoryRow, Hold, Intent, J
 from ratchet.ports import Create, Delete, Key, Query, Snapshot, Store
 from ratchet_cli.anchors import Anchors
 from ratchet_cli.audit import verify as audit
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.forgery import Document, forged, overwrite, stored_rows
 from support.recording import captured
@@ -553,7 +553,7 @@ def test_figures_of_ten_thousand_rows() -> None:
     newest = time.perf_counter() - started
     record(
         "History",
-        "RATCHET_TESTS=long pytest tests/unit/test_history.py",
+        pytest_command(__file__),
         {
             "ratchet audit verify, 10,000 rows": f"{took:.2f} s",
             "its memory at most": f"{peak / 2**20:.1f} MiB",

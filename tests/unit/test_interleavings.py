@@ -14,7 +14,7 @@ from ratchet.domain.codec import parse_time
 from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey
 from ratchet.domain.records import Direction, Model
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.points import Killed
 from support.race import Exploration, Race, Worker
@@ -213,14 +213,9 @@ def explored(name: str, *, switches: int, freezes: int) -> None:
     assert schedules > 20
     assert set(checked.ends) == allowed
     if LONG:
-        frozen = f" and {freezes} freeze" if freezes else ""
-        record(
-            f"Interleavings of {name}{frozen}",
-            "make verify",
-            {
-                "schedules with at most so many switches": f"{schedules}, {switches}",
-                "played": exploration.played,
-                "different ends": len(exploration.ends),
-                "writes by one who was frozen": checked.late_writes,
-            },
+        scene = f"{name}, and {freezes} freeze" if freezes else name
+        told = (
+            f"{schedules} schedules with at most {switches} switches, {exploration.played} played, "
+            f"{len(exploration.ends)} different ends, {checked.late_writes} writes by one who was frozen, 0 wrong"
         )
+        record("Interleavings", pytest_command(__file__), {scene: told}, part=scene)

@@ -22,7 +22,7 @@ from ratchet.runtime.envelope import Push, read, unwrap
 from ratchet_cli.dead_letters import Wanted, chosen
 from ratchet_cli.replay import A_SECOND, Pace, run
 from support.cli import Home
-from support.depth import deep
+from support.depth import deep, pytest_command
 from support.figures import record
 from support.world import START
 from support.yard import Yard
@@ -256,7 +256,7 @@ def test_thousands_that_die_again_at_once_are_replayed_once_each(yard: Yard) -> 
     assert {(row.replays, row.attempts, row.died_again) for row in rows} == {(1, 2, True)}
     record(
         "Dead letters",
-        "pytest tests/unit/test_replay.py",
+        pytest_command(__file__),
         {
             "replayed in one go, each of which died again": many,
             "at five a second this takes (s)": round(watch.starts[-1] - watch.starts[0]),

@@ -27,7 +27,7 @@ from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.records import Checkpoint, CheckpointState, HistoryRow, Job, JobState, Model, RunOutcome, SmokeRun
 from ratchet.ports import Query, RetryableError
-from support.depth import LONG, deep
+from support.depth import LONG, deep, pytest_command
 from support.figures import record
 from support.points import Fault, How, Killed, drain, send, watch
 from support.reference import Reference, Truth
@@ -266,4 +266,4 @@ def test_whatever_happens_the_application_does_what_the_reference_says() -> None
         ),
     )
     if LONG:
-        record("Stateful", "make verify", {"examples": 5000, "steps each": 30})
+        record("Stateful", pytest_command(__file__), {"examples": deep(100, 5000), "steps each": 30})

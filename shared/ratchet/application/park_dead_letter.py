@@ -6,13 +6,15 @@ from datetime import datetime
 from ratchet import log
 from ratchet.application.state import Stored, load_keyed
 from ratchet.domain.events import DeadLetter
+from ratchet.domain.keys import digest
+from ratchet.domain.messages import ENVELOPE, REPLAY_OF
 from ratchet.domain.outcomes import Outcome, Recorded
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import Clock, Commit, Ids, Store
 
 
 def park_dead_letter(letter: DeadLetter, *, store: Store, clock: Clock, ids: Ids) -> Outcome:
-    """One row per event; one that dies again counts up, and is open again with the reason of today.
+    """One row per trouble; one that dies again counts up, and is open again with the reason of today.
 
     The row keeps the bytes of the first death: they are what arrived from outside.
 
@@ -20,8 +22,8 @@ def park_dead_letter(letter: DeadLetter, *, store: Store, clock: Clock, ids: Ids
         RetryableError: a dead letter that cannot be kept is delivered again, never dropped.
     """
     while True:
-        stored = load_keyed(store, DeadLetterRecord, letter.event_id)
-        known = stored.value if stored else _first(letter, clock.now())
+        event_id, stored = _place(store, letter)
+        known = stored.value if stored else _first(letter, event_id, clock.now())
         row = replace(known, reason=letter.reason, attempts=known.attempts + 1, died_at=clock.now(), replayed_at=None)
         if store.commit([(stored or Stored(row, None)).write(row)], ids.fresh()) is Commit.COMMITTED:
             break
@@ -29,9 +31,32 @@ def park_dead_letter(letter: DeadLetter, *, store: Store, clock: Clock, ids: Ids
     return Recorded()
 
 
-def _first(letter: DeadLetter, now: datetime) -> DeadLetterRecord:
+def _place(store: Store, letter: DeadLetter) -> tuple[str, Stored[DeadLetterRecord] | None]:
+    """The row that it dies in: of the letter that it replays, else its own.
+
+    Whoever may publish may claim any id, and to replay anything. So no claim is believed that would hide bytes behind
+    other bytes: such a letter gets a row of its own.
+    """
+    of = letter.attributes.get(REPLAY_OF)
+    replayed = load_keyed(store, DeadLetterRecord, of) if of else None
+    if replayed is not None and _knows(replayed.value, letter):
+        return replayed.value.event_id, replayed
+    own = load_keyed(store, DeadLetterRecord, letter.event_id)
+    if own is None or _knows(own.value, letter):
+        return letter.event_id, own
+    apart = "letter-" + digest(letter.event_id, letter.data)
+    return apart, load_keyed(store, DeadLetterRecord, apart)
+
+
+def _knows(row: DeadLetterRecord, letter: DeadLetter) -> bool:
+    # Of a push without data the envelope is kept, and that differs with every delivery of it.
+    same_push = ENVELOPE in row.attributes and ENVELOPE in letter.attributes
+    return same_push or letter.data == row.data or digest(letter.data) == row.replayed_as
+
+
+def _first(letter: DeadLetter, event_id: str, now: datetime) -> DeadLetterRecord:
     return DeadLetterRecord(
-        event_id=letter.event_id,
+        event_id=event_id,
         topic=letter.topic,
         attributes=letter.attributes,
         data=letter.data,

@@ -1,9 +1,11 @@
 """Send a dead letter out again, and remember who did it."""
 
+import base64
 from dataclasses import replace
 
 from ratchet.application.state import Stored, load_keyed
 from ratchet.domain.events import Topic
+from ratchet.domain.keys import digest
 from ratchet.domain.messages import Message
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import Clock, Commit, Ids, Sender, Store
@@ -30,12 +32,12 @@ def replay_dead_letter(
         StoreUncertain, StoreUnavailable: it was published; the row may not be marked.
     """
     bus.send(topic, message)
-    deaths = stored.value.attempts
+    deaths, sent = stored.value.attempts, digest(base64.b64encode(message.data).decode())
     while True:
         known = stored.value
         # Whoever parked it in the meantime has the last word: a second death must show.
         at = clock.now() if known.attempts == deaths else None
-        row = replace(known, replays=known.replays + 1, replayed_by=actor, replayed_at=at)
+        row = replace(known, replays=known.replays + 1, replayed_by=actor, replayed_at=at, replayed_as=sent)
         if store.commit([stored.write(row)], ids.fresh()) is Commit.COMMITTED:
             return row
         latest = load_keyed(store, DeadLetterRecord, known.event_id)

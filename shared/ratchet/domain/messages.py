@@ -13,6 +13,9 @@ from ratchet.domain.events import SCHEMA_VERSION, Event
 REPLAY_OF = "replay_of"
 """The attribute that names the dead letter of which a message is a replay, whatever its own id is."""
 
+ENVELOPE = "envelope"
+"""The attribute of a dead letter whose bytes are the whole push, because no data was found in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

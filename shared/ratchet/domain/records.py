@@ -426,7 +426,8 @@ class Rule:
 class DeadLetterRecord:
     """What died, as it first came; `attempts` counts its deaths, `reason` and `died_at` tell of the last.
 
-    `replayed_at` is cleared when it dies again; `replayed_by` and `replays` stay.
+    `replayed_at` is cleared when it dies again; `replayed_by` and `replays` stay. `replayed_as` is the digest of what
+    was sent last, which of a webhook is not what came in.
     """
 
     COLLECTION: ClassVar[str] = "dead_letters"
@@ -440,6 +441,7 @@ class DeadLetterRecord:
     died_at: datetime
     replayed_at: datetime | None = None
     replayed_by: str | None = None
+    replayed_as: str | None = None
     replays: int = 0
 
     @property

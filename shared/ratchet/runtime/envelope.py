@@ -15,7 +15,7 @@ from ratchet.domain import documents, events
 from ratchet.domain.codec import Malformed, decode
 from ratchet.domain.events import DeadLetter, Payload, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey, Provider, digest
-from ratchet.domain.messages import REPLAY_OF
+from ratchet.domain.messages import ENVELOPE
 from ratchet.domain.outcomes import Ignored
 from ratchet.domain.topology import topic_of
 from ratchet.ports import PermanentError
@@ -42,9 +42,6 @@ _BURIED_FROM = "CloudPubSubDeadLetterSourceSubscription"
 TRUNCATED = "truncated"
 """The attribute of a dead letter whose bytes were too many to keep them all."""
 
-ENVELOPE = "envelope"
-"""The attribute of a dead letter whose bytes are the whole push, because no data was found in it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Push:
@@ -57,8 +54,7 @@ class Push:
     attempt: int | None
 
     def dead(self, topic: Topic, reason: str) -> DeadLetter:
-        """A replay dies under the id of the letter that it replays: there is one row for one trouble."""
-        ident = self.attributes.get(REPLAY_OF, "")
+        """What is left of it. Whether it is a replay, as it may say, is for whoever parks it to find out."""
         kept = base64.b64encode(self.raw if self.data is None else self.data).decode()
         # An attribute that no store can hold would send the letter round for ever; what is kept says it is not all.
         attributes = {name: value for name, value in self.attributes.items() if _storable(name, value)}
@@ -71,7 +67,7 @@ class Push:
         if self.data is None:
             attributes[ENVELOPE] = "true"
         return DeadLetter(
-            event_id=ident if _is_id(ident) else self.event_id,
+            event_id=self.event_id,
             topic=topic,
             attributes=attributes,
             data=kept,

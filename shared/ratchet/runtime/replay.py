@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ratchet.domain.events import Topic
-from ratchet.domain.messages import REPLAY_OF, Message, message_of
+from ratchet.domain.messages import ENVELOPE, REPLAY_OF, Message, message_of
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import PermanentError
 from ratchet.runtime import envelope, webhook
@@ -37,7 +37,7 @@ def revive(letter: DeadLetterRecord, now: datetime) -> tuple[Topic, Message]:
     if letter.topic == webhook.TOPIC_OF_DEAD:
         return _webhook(letter, data, now)
     attributes = dict(letter.attributes)
-    if envelope.ENVELOPE in attributes:
+    if ENVELOPE in attributes:
         push = envelope.unwrap(data)
         if push.data is None:
             raise NotReplayable("it still holds no message that can be read (bad_env)")

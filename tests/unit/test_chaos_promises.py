@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from chaos import checker
 from chaos.evidence import Evidence, Kind, Read, Row, Sent
+from chaos.promises import records
+from chaos.promises.judge import judge
+from chaos.promises.settled import still_open
 from ratchet.domain.alias import document_hash
 
 ALIAS, JOB, MODEL = "router@prod", "vertex:1:here:7", "projects/1/locations/here/models/7@1"
@@ -55,7 +57,7 @@ def good() -> Evidence:
     letter = {"event_id": "p1", "data": "cG9pc29u"}
     return Evidence(
         rows={
-            **dict.fromkeys(checker.COLLECTIONS, ()),
+            **dict.fromkeys(records.COLLECTIONS, ()),
             "jobs": [Row({"key": JOB, "state": "succeeded", "next_look_at": None}, START)],
             "checkpoints": [Row(checkpoint(name), START) for name in "12"],
             "smoke_runs": [Row({"checkpoint": f"{JOB}/1", **run}, START)],
@@ -130,8 +132,8 @@ def ask() -> dict[str, Any]:
 
 
 def test_a_good_run_breaks_nothing() -> None:
-    assert [found for found in checker.judge(good()).values() if found] == []
-    assert list(checker.still_open(good(), START + 100)) == []
+    assert [found for found in judge(good()).values() if found] == []
+    assert list(still_open(good(), START + 100)) == []
 
 
 def rows(collection: str, change: Callable[[list[dict[str, Any]]], object]) -> Change:
@@ -332,7 +334,7 @@ BAD: Mapping[str, tuple[str, Change]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_run_is_refused(name: str) -> None:
     promise, spoil = BAD[name]
-    assert checker.judge(spoil(good()))[promise]
+    assert judge(spoil(good()))[promise]
 
 
 OPEN: Mapping[str, Change] = {
@@ -346,11 +348,11 @@ OPEN: Mapping[str, Change] = {
 
 @pytest.mark.parametrize("name", OPEN)
 def test_what_is_open_is_seen(name: str) -> None:
-    assert list(checker.still_open(OPEN[name](good()), START + 100))
+    assert list(still_open(OPEN[name](good()), START + 100))
 
 
 def test_a_checkpoint_that_was_recorded_too_late_is_named() -> None:
-    in_time = START + 8 - checker.ON_TIME / good().virtual[2]
+    in_time = START + 8 - records.ON_TIME / good().virtual[2]
     for shown, since, late in ((0.1, -9, 0), (-0.1, -9, 2), (-9, 0.1, 0), (-9, -0.1, 2)):
         times = dict.fromkeys((f"{JOB}/1", f"{JOB}/2"), in_time + shown)
-        assert len(list(checker.late(good(), times, in_time + since))) == late
+        assert len(list(records.late(good(), times, in_time + since))) == late

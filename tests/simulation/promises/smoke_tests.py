@@ -1,0 +1,48 @@
+"""I6, I7, I11, I20: a run is written by who holds its lease, is accepted once, says what is true, and costs so much."""
+
+from ratchet.domain.codec import parse_time
+from ratchet.ports import Key
+from simulation.promises.change import Change
+from simulation.promises.watch import CASES, Watch
+
+
+def run(watch: Watch, change: Change) -> None:
+    task, before, after = change.task, change.before, change.after
+    fences = task.facts.setdefault("fences", {})
+    watch.expect("I6", after["attempt"] <= 3, "a fourth attempt")
+    open_still = after["outcome"] is None
+    watch.expect("I11", not open_still or after["next_look_at"] is not None, "an open run without a timer")
+    watch.expect("I20", after["billed"] <= CASES * 3 + 12, f"{after['billed']} calls were paid for one attempt")
+    if before is not None:
+        watch.expect("I6", before["outcome"] is None, "a verdict was changed")
+        watch.expect("I6", before["lease"]["fence"] <= after["lease"]["fence"], "a fence fell")
+        watch.expect("I7", before["suite_digest"] == after["suite_digest"], "a run changed its suite")
+    if before is None or after["lease"]["owner"] != before["lease"]["owner"]:
+        fences[change.key.id] = after["lease"]["fence"]
+        if before is not None:
+            rested = parse_time(before["lease"]["until"]) <= watch.now
+            watch.expect("I6", rested or task.skew > 0, "a live lease was taken")
+            watch.hit("a smoke run was taken over" if before["lease"]["until"] else "")
+        return
+    held = fences.get(change.key.id) == before["lease"]["fence"]
+    watch.expect("I6", held, "a run was written by one who does not hold its lease")
+    if after["outcome"] == "inconclusive":
+        watch.hit("a smoke run was inconclusive")
+    if after["outcome"] in ("pass", "fail"):
+        found = watch.checkpoint(after["checkpoint"])
+        assert found is not None
+        right, summary = found[1].passes, after["summary"]
+        told = (summary["total"], summary["passed"], summary["errors"])
+        watch.expect("I7", told == (CASES, right, 0), f"a verdict of {told}, where {right} of {CASES} are right")
+        if after["lease"]["fence"] > 1:
+            watch.hit("a verdict by a later holder, from the results of all")
+
+
+def case_result(watch: Watch, change: Change) -> None:
+    after = change.after
+    run = watch.documents[Key("smoke_runs", after["run"])]
+    found = watch.checkpoint(run["checkpoint"])
+    assert found is not None
+    right = int(after["case"].removeprefix("case-")) < found[1].passes
+    truth = "pass" if right else "fail"
+    watch.expect("I7", after["outcome"] == truth, f"a case's result is {after['outcome']}, the model was {truth}")
