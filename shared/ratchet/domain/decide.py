@@ -150,8 +150,13 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
     if not allowed:
         why = "; ".join(excluded) or f"job {evidence.job.key.id} has no checkpoint"
         return Ruling(outcome=Outcome.REJECTED, stage=Stage.EVIDENCE, reason=f"no candidate: {why}")
-    tests = tuple(_lacking(policy, evidence, allowed, now))
+    as_of = _as_of(policy, standing, now)
+    tests = tuple(_lacking(policy, evidence, allowed, as_of))
     if tests:
+        # While it could not move anyhow, nothing is paid to renew what would only grow old again.
+        pause = next(_pauses(policy, standing, now), None)
+        if pause is not None:
+            return pause
         until = (standing.tests_since or now) + policy.settle.max_wait
         if now < until:
             named = ", ".join(dict.fromkeys(f"{test.suite} on {_id(test.checkpoint, evidence)}" for test in tests))
@@ -160,7 +165,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
     if baseline is None and use.when_missing is WhenMissing.BLOCK and use.use is not BaselineUse.NONE:
         why = "no baseline, and the policy asks for one (whenMissing: block)"
         return Ruling(outcome=Outcome.INCONCLUSIVE, stage=Stage.BASELINE, reason=why)
-    assessed = tuple(assess(policy, candidate, baseline, now) for candidate in allowed)
+    assessed = tuple(assess(policy, candidate, baseline, now, as_of=as_of) for candidate in allowed)
     reference = baseline.key if baseline else None
     good = [c for c, a in zip(allowed, assessed, strict=True) if a.verdict in (Verdict.PASS, Verdict.WARN)]
     if not good:
@@ -263,11 +268,17 @@ def _partition(evidence: Evidence, standing: Standing) -> tuple[list[Candidate],
     return allowed, excluded
 
 
-def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], now: datetime) -> Iterator[Test]:
+def _as_of(policy: Policy, standing: Standing, now: datetime) -> datetime:
+    """When evidence must have been fresh: once people are asked, as they were asked, or it would age under their eyes."""
+    ask = standing.approval
+    return ask.asked_at if ask is not None and ask.policy == policy.digest else now
+
+
+def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], as_of: datetime) -> Iterator[Test]:
     """Runs that have become too old, and those of the baseline that its candidates are compared with."""
     digests = {wanted.suite: wanted.suite_digest for wanted in policy.evidence}
     for candidate in allowed:
-        for suite in stale(policy, candidate, now):
+        for suite in stale(policy, candidate, as_of):
             last = candidate.suites[suite].occasion
             occasion = str(int(last) + 1 if last.isdecimal() else 1)
             yield Test(
@@ -283,7 +294,7 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], n
     # What serves may be a candidate of this very job: its run is as fresh as the others'.
     if baseline.key.job == evidence.job.key and policy.baseline.rerun is not Rerun.ALWAYS:
         return
-    old = stale(policy, baseline, now)
+    old = stale(policy, baseline, as_of)
     for suite in sorted(compared_suites(policy) & digests.keys()):
         facts = baseline.suites.get(suite)
         if facts is not None and facts.purpose is Purpose.BASELINE:
@@ -353,27 +364,28 @@ def _is_best(policy: Policy, evidence: Evidence, winner: Candidate, now: datetim
 # Hold, window, cooldown, approval: may it happen now?
 
 
-def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Ruling, now: datetime) -> Iterator[Ruling]:
-    """What keeps the chosen one from being promoted, in the order of the stages."""
-
-    def wait(stage: Stage, reason: str, until: datetime | None) -> Ruling:
-        waiting = _waiting(stage, reason, until)
-        return replace(chosen, outcome=waiting.outcome, stage=stage, reason=waiting.reason, until=until)
-
-    if standing.hold is not None and standing.hold.live(now):
-        yield wait(Stage.HOLD, f"held by {standing.hold.actor}: {standing.hold.reason}", standing.hold.until)
+def _pauses(policy: Policy, standing: Standing, now: datetime) -> Iterator[Ruling]:
+    """What keeps this alias from moving at all, whatever is chosen."""
+    hold = standing.hold
+    if hold is not None and hold.live(now):
+        yield _waiting(Stage.HOLD, f"held by {hold.actor}: {hold.reason}", hold.until)
     closed = closed_by(policy.windows, now)
     if closed is not None:
         until = opens(policy.windows, now)
-        if until is None:
-            yield replace(
-                chosen, outcome=Outcome.REJECTED, stage=Stage.WINDOW, reason=f"{closed}, and none ever opens again"
-            )
+        if until is not None:
+            yield _waiting(Stage.WINDOW, closed, until)
         else:
-            yield wait(Stage.WINDOW, closed, until)
+            never = f"{closed}, and none ever opens again"
+            yield Ruling(outcome=Outcome.REJECTED, stage=Stage.WINDOW, reason=never)
     paced = _paced(policy, standing, now)
     if paced is not None:
-        yield wait(Stage.COOLDOWN, *paced)
+        yield _waiting(Stage.COOLDOWN, *paced)
+
+
+def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Ruling, now: datetime) -> Iterator[Ruling]:
+    """What keeps the chosen one from being promoted, in the order of the stages."""
+    for pause in _pauses(policy, standing, now):
+        yield replace(chosen, outcome=pause.outcome, stage=pause.stage, reason=pause.reason, until=pause.until)
     verdict = next(a.verdict for a in chosen.assessments if a.checkpoint == chosen.candidate)
     why = approval.needed(
         policy,
@@ -384,13 +396,13 @@ def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Rulin
     if why is None:
         return
     assert chosen.candidate is not None
-    answer = approval.answer(
-        policy, standing.approval, chosen.candidate, evidence.digest, evidence.job.triggered_by, now
-    )
+    trigger = evidence.job.triggered_by
+    answer = approval.answer(policy, standing.approval, chosen.candidate, evidence.digest, trigger, now)
     if answer.refused:
         yield replace(chosen, outcome=Outcome.REJECTED, stage=Stage.APPROVAL, reason=answer.words)
     elif not answer.granted:
-        yield wait(Stage.APPROVAL, f"{why}; {answer.words}", answer.until)
+        words = f"waits for approval: {why}; {answer.words}"
+        yield replace(chosen, outcome=Outcome.WAITING, stage=Stage.APPROVAL, reason=words, until=answer.until)
 
 
 def _paced(policy: Policy, standing: Standing, now: datetime) -> tuple[str, datetime] | None:

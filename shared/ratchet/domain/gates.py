@@ -77,9 +77,14 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return max(verdicts, key=_WORST_LAST.index)
 
 
-def assess(policy: Policy, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Assessment:
-    """Judge one candidate by every gate. Missing evidence makes it inconclusive whatever the gates say."""
-    missing = tuple(_missing_evidence(policy, candidate, now))
+def assess(
+    policy: Policy, candidate: Candidate, baseline: Candidate | None, now: datetime, *, as_of: datetime | None = None
+) -> Assessment:
+    """Judge one candidate by every gate. Missing evidence makes it inconclusive whatever the gates say.
+
+    `as_of`: when its runs must have been fresh, where that is not now.
+    """
+    missing = tuple(_missing_evidence(policy, candidate, now, as_of or now))
     results = tuple(judge(gate, candidate, baseline, now) for gate in policy.gates)
     counted = [result.verdict for result in results if result.counts]
     if not counted:
@@ -100,11 +105,11 @@ def stale(policy: Policy, candidate: Candidate, now: datetime) -> Sequence[str]:
     ]
 
 
-def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime) -> list[str]:
+def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime, as_of: datetime) -> list[str]:
     missing = []
     if candidate.state is not CheckpointState.READY:
         missing.append(f"the checkpoint is {candidate.state}")
-    old = stale(policy, candidate, now)
+    old = stale(policy, candidate, as_of)
     for wanted in policy.evidence:
         facts = candidate.suites.get(wanted.suite)
         if facts is None:
