@@ -37,8 +37,10 @@ def encode(value: Any) -> Any:
             return value.total_seconds()
         case Mapping():
             return {str(key): encode(item) for key, item in value.items()}
-        case tuple() | list() | frozenset():
+        case tuple() | list():
             return [encode(item) for item in value]
+        case frozenset():
+            return sorted(encode(item) for item in value)  # a set has no order, and a document has one
     if hasattr(type(value), "parse"):
         return str(value)
     if dataclasses.is_dataclass(value):

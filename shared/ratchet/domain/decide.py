@@ -269,7 +269,7 @@ def _partition(evidence: Evidence, standing: Standing) -> tuple[list[Candidate],
 
 
 def _as_of(policy: Policy, standing: Standing, now: datetime) -> datetime:
-    """When evidence must have been fresh: once people are asked, as they were asked, or it would age under their eyes."""
+    """When evidence must have been fresh: as people were asked, once they are, or it would age under their eyes."""
     ask = standing.approval
     return ask.asked_at if ask is not None and ask.policy == policy.digest else now
 
