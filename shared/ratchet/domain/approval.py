@@ -42,7 +42,7 @@ def answer(
     wanted = policy.approval
     if ask is None or not about(ask, candidate, evidence, policy.digest):
         return Answer(words=_counted(wanted, 0), until=now + wanted.expires)
-    votes = [vote for vote in ask.votes if objection(wanted, vote.actor, trigger) is None]
+    votes = [v for v in ask.votes if v.at < ask.until and objection(wanted, v.actor, trigger) is None]
     against = next((vote for vote in votes if not vote.approves), None)
     if against is not None:
         return Answer(words=f"{against.actor} rejected it: {against.reason}", until=ask.until, refused=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ratchet.domain.evidence import PLACES, Candidate, Measured, in_order, measure
+from ratchet.domain.evidence import PLACES, Candidate, Measured, in_order, measure, suite_of
 from ratchet.domain.gates import EPSILON, incomparable, must_be_same
 from ratchet.domain.policy import Criterion, MustBeat
 
@@ -13,22 +13,27 @@ def choose(
 ) -> tuple[Candidate, tuple[str, ...]]:
     """The best candidate, and for people what each criterion left over.
 
-    Each criterion keeps those within `tie` of its best; a candidate without the metric is behind all that have it. What
-    is still equal at the end goes to the earlier step, then to the smaller key: never to the order of arrival.
+    Each criterion keeps those within `tie` of its best; a candidate without the metric is behind all that have it. One
+    that was not measured alike decides nothing. What is still equal at the end goes to the earlier step, then to the
+    smaller key: never to the order of arrival.
     """
-    left = list(candidates)
+    left = sorted(candidates, key=in_order)
     trace = []
     for criterion in criteria:
-        values = {candidate.key: _oriented(candidate, criterion, now) for candidate in left}
-        known = [value for value in values.values() if value is not None]
-        if not known:
+        measured = [(c, found) for c in left if not isinstance(found := measure(c, criterion.metric, now), str)]
+        if not measured:
             continue
-        best = max(known)
-        left = [c for c in left if (v := values[c.key]) is not None and v >= best - criterion.tie - EPSILON]
+        unlike = _unlike(criterion.metric, [found for _, found in measured])
+        if unlike is not None:
+            trace.append(f"{criterion.metric}: not compared, {unlike}")
+            continue
+        values = [(c, _oriented(found.value, criterion)) for c, found in measured]
+        best = max(value for _, value in values)
+        left = [c for c, value in values if value >= best - criterion.tie - EPSILON]
         trace.append(f"{criterion.metric}: {len(left)} left")
         if len(left) == 1:
             break
-    return min(left, key=in_order), tuple(trace)
+    return left[0], tuple(trace)
 
 
 def beats(
@@ -75,13 +80,17 @@ def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: dateti
         return f"cannot be compared with the current: {ours if isinstance(ours, str) else theirs}"
     why = incomparable(metric, ours, theirs, winner, other, must_be_same(metric))
     if why is not None:
-        return f"cannot be compared with the current: {metric} is {why}"
-    gain = (ours.value - theirs.value) * (1 if criterion.higher_is_better else -1)
+        return f"cannot be compared with the current: {metric}, {why}"
+    gain = _oriented(ours.value, criterion) - _oriented(theirs.value, criterion)
     return gain, f"{metric} {figure(ours)} against {figure(theirs)} of the current"
 
 
-def _oriented(candidate: Candidate, criterion: Criterion, now: datetime) -> float | None:
-    value = measure(candidate, criterion.metric, now)
-    if isinstance(value, str):
-        return None
-    return value.value if criterion.higher_is_better else -value.value
+def _oriented(value: float, criterion: Criterion) -> float:
+    """So that more is better."""
+    return value if criterion.higher_is_better else -value
+
+
+def _unlike(metric: str, measured: Sequence[Measured]) -> str | None:
+    """Why one job's numbers of this name must not be compared with each other; None when they may be."""
+    sources = sorted({found.source for found in measured})
+    return f"measured by {' and '.join(sources)}" if len(sources) > 1 and suite_of(metric) is None else None

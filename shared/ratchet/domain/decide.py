@@ -5,7 +5,7 @@ names the outcome and says why; a refused promotion is a normal decision. Nothin
 provider, so whoever has what a decision was made from can make it again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,8 +14,8 @@ from typing import ClassVar
 from ratchet.domain import approval
 from ratchet.domain.choose import beats, choose, figure
 from ratchet.domain.codec import format_time
-from ratchet.domain.evidence import PAIRED, Candidate, Evidence, Measured, in_order
-from ratchet.domain.gates import Assessment, GateResult, Verdict, assess, needs_baseline, stale
+from ratchet.domain.evidence import Candidate, Evidence, Measured, in_order, suite_of, unpaired, without_runs
+from ratchet.domain.gates import Assessment, GateResult, Verdict, assess, compares, stale
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, digest
 from ratchet.domain.policy import BaselineUse, Mode, Policy, Rerun, WhenMissing
 from ratchet.domain.records import Ask, CheckpointState, Hold, Move, Purpose
@@ -146,11 +146,12 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
     waiting = _unsettled(policy, evidence, now)
     if waiting is not None:
         return waiting
-    allowed, excluded = _partition(evidence, standing)
+    excluded = _excluded(evidence, standing)
+    allowed = _allowed(evidence, excluded)
     if not allowed:
-        why = "; ".join(excluded) or f"job {evidence.job.key.id} has no checkpoint"
+        why = "; ".join(excluded.values()) or f"job {evidence.job.key.id} has no checkpoint"
         return Ruling(outcome=Outcome.REJECTED, stage=Stage.EVIDENCE, reason=f"no candidate: {why}")
-    as_of = _as_of(policy, standing, now)
+    as_of = _as_of(policy, evidence, standing, now)
     tests = tuple(_lacking(policy, evidence, allowed, as_of))
     if tests:
         # While it could not move anyhow, nothing is paid to renew what would only grow old again.
@@ -161,7 +162,9 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         if now < until:
             named = ", ".join(dict.fromkeys(f"{test.suite} on {_id(test.checkpoint, evidence)}" for test in tests))
             return replace(_waiting(Stage.SETTLE, f"the evidence is renewed: {named}", until), tests=tests)
-    baseline, use = evidence.baseline, policy.baseline
+    compared = _as_compared(evidence, tests)
+    allowed = _allowed(compared, excluded)
+    baseline, use = compared.baseline, policy.baseline
     if baseline is None and use.when_missing is WhenMissing.BLOCK and use.use is not BaselineUse.NONE:
         why = "no baseline, and the policy asks for one (whenMissing: block)"
         return Ruling(outcome=Outcome.INCONCLUSIVE, stage=Stage.BASELINE, reason=why)
@@ -181,12 +184,12 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         trace=trace,
         best=_is_best(policy, evidence, winner, now),
     )
-    kept = _kept(policy, evidence, winner, chosen, now)
+    kept = _kept(policy, compared, standing, winner, chosen, now)
     if kept is not None:
         return kept
     stops = _stops(policy, evidence, standing, chosen, now)
     if policy.mode is not Mode.ENFORCE:
-        then = "".join(f"; it would then {stop.reason.replace('waits', 'wait', 1)}" for stop in stops)
+        then = "".join(f"; it would then {_then(stop)}" for stop in stops)
         return replace(chosen, outcome=Outcome.WOULD_PROMOTE, stage=Stage.CHOOSE, reason=chosen.reason + then)
     return next(stops, chosen)
 
@@ -194,10 +197,11 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
 def decision_key(
     alias: AliasKey, generation: int, policy_digest: str, evidence: str, ruling: Ruling, job: JobKey
 ) -> str:
+    """Of two decisions on the same evidence, time alone may choose another candidate: so it is named too."""
     until = format_time(ruling.until) if ruling.until else ""
-    return digest(
-        str(alias), str(generation), policy_digest, str(job), evidence, ruling.outcome, ruling.stage, until
-    )  # fmt: skip
+    candidate = str(ruling.candidate or "")
+    decided = (ruling.outcome, ruling.stage, candidate, until)
+    return digest(str(alias), str(generation), policy_digest, str(job), evidence, *decided)
 
 
 def command_key(alias: AliasKey, command_id: str) -> str:
@@ -256,22 +260,29 @@ def _waiting(stage: Stage, reason: str, until: datetime | None) -> Ruling:
 # Evidence and baseline: who may be chosen, and what must be tested again first?
 
 
-def _partition(evidence: Evidence, standing: Standing) -> tuple[list[Candidate], list[str]]:
-    allowed, excluded = [], []
+def _excluded(evidence: Evidence, standing: Standing) -> dict[CheckpointKey, str]:
+    """The checkpoints that can be no candidates, with the reason."""
+    found = {}
     for candidate in sorted(evidence.candidates, key=in_order):
         if candidate.key in standing.quarantine:
-            excluded.append(f"{_named(candidate.key, candidate.step)} is quarantined")
+            found[candidate.key] = f"{_named(candidate.key, candidate.step)} is quarantined"
         elif candidate.state is CheckpointState.GONE:
-            excluded.append(f"{_named(candidate.key, candidate.step)} is gone")
-        else:
-            allowed.append(candidate)
-    return allowed, excluded
+            found[candidate.key] = f"{_named(candidate.key, candidate.step)} is gone"
+    return found
 
 
-def _as_of(policy: Policy, standing: Standing, now: datetime) -> datetime:
-    """When evidence must have been fresh: as people were asked, once they are, or it would age under their eyes."""
+def _allowed(evidence: Evidence, excluded: Container[CheckpointKey]) -> list[Candidate]:
+    return [candidate for candidate in sorted(evidence.candidates, key=in_order) if candidate.key not in excluded]
+
+
+def _as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime) -> datetime:
+    """When evidence must have been fresh: that which people are asked about, as they were asked.
+
+    Else it would age under their eyes, and be renewed, which asks them anew.
+    """
     ask = standing.approval
-    return ask.asked_at if ask is not None and ask.policy == policy.digest else now
+    asked = ask is not None and (ask.evidence, ask.policy) == (evidence.digest, policy.digest)
+    return ask.asked_at if ask is not None and asked else now
 
 
 def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], as_of: datetime) -> Iterator[Test]:
@@ -280,13 +291,12 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], a
     for candidate in allowed:
         for suite in stale(policy, candidate, as_of):
             last = candidate.suites[suite].occasion
-            occasion = str(int(last) + 1 if last.isdecimal() else 1)
             yield Test(
                 checkpoint=candidate.key,
                 suite=suite,
                 suite_digest=digests[suite],
                 purpose=Purpose.GATE,
-                occasion=occasion,
+                occasion=str(int(last) + 1 if last.isdecimal() else 1),
             )
     baseline = evidence.baseline
     if baseline is None or policy.baseline.rerun is Rerun.NEVER or baseline.state is not CheckpointState.READY:
@@ -294,10 +304,10 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], a
     # What serves may be a candidate of this very job: its run is as fresh as the others'.
     if baseline.key.job == evidence.job.key and policy.baseline.rerun is not Rerun.ALWAYS:
         return
-    old = stale(policy, baseline, as_of)
+    old, occasion = stale(policy, baseline, as_of), str(evidence.job.key)
     for suite in sorted(compared_suites(policy) & digests.keys()):
         facts = baseline.suites.get(suite)
-        if facts is not None and facts.purpose is Purpose.BASELINE:
+        if facts is not None and (facts.purpose, facts.occasion) == (Purpose.BASELINE, occasion):
             continue  # This is the run that was asked for, whatever came of it.
         if facts is None or suite in old or policy.baseline.rerun is Rerun.ALWAYS:
             yield Test(
@@ -305,23 +315,32 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], a
                 suite=suite,
                 suite_digest=digests[suite],
                 purpose=Purpose.BASELINE,
-                occasion=str(evidence.job.key),
+                occasion=occasion,
             )
 
 
 def compared_suites(policy: Policy) -> set[str]:
     """The suites by which candidates are compared with the baseline: in gates, and to beat what serves."""
-    gates = [gate for gate in policy.gates if _compares(gate.metric) or needs_baseline(gate)]
-    gates += [g for g in policy.gates if any(c.against_baseline for all_of in (*g.passes, *g.warns) for c in all_of)]
-    metrics = [gate.metric for gate in gates]
+    metrics = [gate.metric for gate in policy.gates if compares(gate)]
     if policy.baseline.use is BaselineUse.CURRENT:
         metrics += [criterion.metric for criterion in policy.choose]
         metrics += [policy.must_beat.criterion.metric] if policy.must_beat else []
-    return {metric.split(".")[1] for metric in metrics if metric.startswith("suites.")}
+    return {suite for metric in metrics if (suite := suite_of(metric)) is not None}
 
 
-def _compares(metric: str) -> bool:
-    return metric.rpartition(".")[2] in PAIRED
+def _as_compared(evidence: Evidence, tests: Sequence[Test]) -> Evidence:
+    """Without the runs of the baseline that were to be renewed and were not: what is too old is no evidence."""
+    old = {test.suite for test in tests if test.purpose is Purpose.BASELINE}
+    if evidence.baseline is None or not old:
+        return evidence
+    baseline = without_runs(evidence.baseline, old, "it was not renewed in time")
+    serves = evidence.current is not None and evidence.current.key == baseline.key
+    return replace(
+        evidence,
+        candidates=tuple(unpaired(candidate, old) for candidate in evidence.candidates),
+        baseline=baseline,
+        current=baseline if serves else evidence.current,
+    )
 
 
 # Gates and choice: who is good enough, who is best, and better than what serves?
@@ -338,15 +357,20 @@ def _none_passed(assessed: tuple[Assessment, ...], baseline: CheckpointKey | Non
     )
 
 
-def _kept(policy: Policy, evidence: Evidence, winner: Candidate, chosen: Ruling, now: datetime) -> Ruling | None:
-    """Whether what serves goes on serving; None when the winner is better."""
-    current = evidence.current
-    if current is None:
-        return None
+def _kept(
+    policy: Policy, evidence: Evidence, standing: Standing, winner: Candidate, chosen: Ruling, now: datetime
+) -> Ruling | None:
+    """Whether what serves goes on serving; None when the winner is better, or nothing serves."""
     step = _named(winner.key, winner.step)
-    if winner.key == current.key:
+    if winner.key == standing.current:
         words = f"{step} already serves"
         return replace(chosen, outcome=Outcome.KEPT_CURRENT, stage=Stage.CHOOSE, reason=words)
+    current = evidence.current
+    if current is None and standing.current is not None:
+        words = f"cannot be compared with the current: nothing is known of {standing.current}"
+        return replace(chosen, outcome=Outcome.INCONCLUSIVE, stage=Stage.CHOOSE, reason=words)
+    if current is None or current.state is CheckpointState.GONE:
+        return None
     better, words = beats(winner, current, policy.choose, policy.must_beat, now)
     if better is None:
         return replace(chosen, outcome=Outcome.INCONCLUSIVE, stage=Stage.CHOOSE, reason=words)
@@ -372,11 +396,11 @@ def _pauses(policy: Policy, standing: Standing, now: datetime) -> Iterator[Rulin
     closed = closed_by(policy.windows, now)
     if closed is not None:
         until = opens(policy.windows, now)
-        if until is not None:
-            yield _waiting(Stage.WINDOW, closed, until)
-        else:
+        if until is None:
             never = f"{closed}, and none ever opens again"
             yield Ruling(outcome=Outcome.REJECTED, stage=Stage.WINDOW, reason=never)
+            return
+        yield _waiting(Stage.WINDOW, closed, until)
     paced = _paced(policy, standing, now)
     if paced is not None:
         yield _waiting(Stage.COOLDOWN, *paced)
@@ -436,6 +460,12 @@ def _why(winner: Candidate, assessed: tuple[Assessment, ...]) -> str:
     best = f" and is the best of {passed + 1} that do" if passed else ""
     losers = [why_not(a) for a in others if a.verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL)]
     return words + best + ("; " + "; ".join(losers) if losers else "")
+
+
+def _then(stop: Ruling) -> str:
+    """What a dry run would have come to next."""
+    waits = stop.outcome is Outcome.WAITING
+    return stop.reason.replace("waits", "wait", 1) if waits else f"be rejected: {stop.reason}"
 
 
 def why_not(assessment: Assessment) -> str:

@@ -5,9 +5,10 @@ kept with the decision. It holds no time that has passed: what was known a day a
 of it stays one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import isfinite
 
 from ratchet.domain.codec import canonical
 from ratchet.domain.keys import CheckpointKey, JobKey, digest
@@ -89,9 +90,21 @@ class Evidence:
 
     @property
     def digest(self) -> str:
-        """Names every number, whatever order the candidates came in."""
-        ordered = replace(self, candidates=tuple(sorted(self.candidates, key=in_order)))
-        return digest(canonical(ordered))
+        """Names every number, whatever order the checkpoints came in."""
+        job = replace(self.job, checkpoint_ids=tuple(sorted(self.job.checkpoint_ids)))
+        candidates = tuple(sorted(self.candidates, key=in_order))
+        return digest(canonical(replace(self, job=job, candidates=candidates)))
+
+
+def suite_of(metric: str) -> str | None:
+    """The suite whose run brings this metric; None where the provider does."""
+    head, _, rest = metric.partition(".")
+    return rest.partition(".")[0] if head == "suites" else None
+
+
+def is_paired(metric: str) -> bool:
+    """Whether it compares two runs, case by case."""
+    return suite_of(metric) is not None and metric.rpartition(".")[2] in PAIRED
 
 
 def in_order(candidate: Candidate) -> tuple[bool, int, CheckpointKey]:
@@ -108,18 +121,17 @@ def measure(candidate: Candidate, metric: str, now: datetime) -> Measured | str:
     found = candidate.measures.get(metric)
     if found is not None:
         return found
-    head, _, rest = metric.partition(".")
-    if head != "suites":
+    suite = suite_of(metric)
+    if suite is None:
         return f"no {metric} is known" if metric in PLACES else f"no {metric} was reported"
-    suite = rest.partition(".")[0]
     facts = candidate.suites.get(suite)
     if facts is None:
         return f"no finished run of suite {suite}"
     if facts.trouble:
         return f"the run of suite {suite} is inconclusive: {facts.trouble}"
-    if metric.rpartition(".")[2] in PAIRED:
+    if is_paired(metric):
         return "no baseline run of the same cases"
-    return f"the run of suite {suite} has no {rest.partition('.')[2]}"
+    return f"the run of suite {suite} has no {metric.removeprefix(f'suites.{suite}.')}"
 
 
 def observe(
@@ -138,9 +150,6 @@ def observe(
     for place, number in (("step", checkpoint.step), ("epoch", checkpoint.epoch)):
         if number is not None:
             measures[place] = Measured(value=float(number), source="checkpoint")
-    gap = _overfit_gap(checkpoint)
-    if gap is not None:
-        measures["overfit_gap"] = gap
     for suite, run in runs.items():
         if run.summary is not None and run.outcome is not RunOutcome.INCONCLUSIVE:
             other = against.get(suite)
@@ -154,7 +163,7 @@ def observe(
         recorded_at=checkpoint.recorded_at,
         datasets=checkpoint.datasets,
         shutdown_at=shutdown_at,
-        measures=dict(sorted(measures.items())),
+        measures=_known({**measures, "overfit_gap": _overfit_gap(measures)}),
         suites={suite: _facts(run) for suite, run in sorted(runs.items())},
         untested=tuple(sorted(suite for suite, named in wanted.items() if named not in checkpoint.tested)),
     )
@@ -167,19 +176,37 @@ def with_neighbours(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     loss of all, else 0.
     """
     ordered = sorted(candidates, key=in_order)
-    losses = {candidate.key: _loss(candidate.measures) for candidate in ordered}
-    known = [(c, loss) for c in ordered if c.step is not None and (loss := losses[c.key]) is not None]
-    derived: dict[CheckpointKey, dict[str, Measured]] = {candidate.key: {} for candidate in ordered}
+    known = [(c, loss) for c in ordered if c.step is not None and (loss := _loss(c.measures)) is not None]
+    derived: dict[CheckpointKey, dict[str, Measured | None]] = {candidate.key: {} for candidate in ordered}
     for candidate, loss in known:
-        same = [other for _, other in known if other.source == loss.source]
-        lowest = min(other.value for other in same)
-        derived[candidate.key]["is_minimum"] = Measured(value=float(loss.value <= lowest), source="derived")
-        before = [(c, other) for c, other in known if _step(c) < _step(candidate) and other.source == loss.source]
+        alike = [(other, theirs) for other, theirs in known if theirs.source == loss.source]
+        lowest = min(theirs.value for _, theirs in alike)
+        derived[candidate.key]["is_minimum"] = _derived(float(loss.value <= lowest), loss)
+        before = [(other, theirs) for other, theirs in alike if _step(other) < _step(candidate)]
         if before:
-            earlier, other = before[-1]
-            slope = (loss.value - other.value) / (_step(candidate) - _step(earlier))
-            derived[candidate.key]["slope"] = Measured(value=slope, source="derived")
-    return tuple(replace(c, measures=dict(sorted({**c.measures, **derived[c.key]}.items()))) for c in ordered)
+            earlier, theirs = before[-1]
+            slope = (loss.value - theirs.value) / (_step(candidate) - _step(earlier))
+            derived[candidate.key]["slope"] = _derived(slope, loss)
+    return tuple(replace(c, measures=_known({**c.measures, **derived[c.key]})) for c in ordered)
+
+
+def without_runs(candidate: Candidate, suites: Set[str], why: str) -> Candidate:
+    """What is known of it without its runs of these suites, which `why` keeps from being evidence."""
+    measures = {name: found for name, found in candidate.measures.items() if suite_of(name) not in suites}
+    facts = {suite: replace(run, trouble=why) if suite in suites else run for suite, run in candidate.suites.items()}
+    return replace(candidate, measures=measures, suites=facts)
+
+
+def unpaired(candidate: Candidate, suites: Set[str]) -> Candidate:
+    """What is known of it without comparing its runs of these suites, case by case, with the baseline's."""
+    measures = {
+        name: found for name, found in candidate.measures.items() if not is_paired(name) or suite_of(name) not in suites
+    }
+    return replace(candidate, measures=measures)
+
+
+def _known(measures: Mapping[str, Measured | None]) -> Mapping[str, Measured]:
+    return {name: found for name, found in sorted(measures.items()) if found is not None}
 
 
 def _step(candidate: Candidate) -> int:
@@ -193,12 +220,17 @@ def _loss(measures: Mapping[str, Measured]) -> Measured | None:
     return None if name is None else replace(measures[name], source=f"{name} of {measures[name].source}")
 
 
-def _overfit_gap(checkpoint: Checkpoint) -> Measured | None:
-    train = checkpoint.metrics.get("train_loss")
-    valid = next((checkpoint.metrics[name] for name in _LOSSES if name in checkpoint.metrics), None)
+def _overfit_gap(measures: Mapping[str, Measured]) -> Measured | None:
+    train, valid = measures.get("train_loss"), _loss(measures)
     if train is None or valid is None:
         return None
-    return Measured(value=valid.value - train.value, source="derived")
+    return _derived(valid.value - train.value, valid)
+
+
+def _derived(value: float, loss: Measured) -> Measured | None:
+    """What was computed from a loss is compared only with what was computed from one of the same source."""
+    # The difference of two numbers may be none that a store can hold.
+    return Measured(value=value, source=f"derived from {loss.source}") if isfinite(value) else None
 
 
 def _facts(run: SmokeRun) -> SuiteFacts:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ratchet.domain.confidence import Interval, wilson
-from ratchet.domain.evidence import PAIRED, Candidate, Measured, measure
+from ratchet.domain.evidence import Candidate, Measured, is_paired, measure, suite_of
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import Comparison, Condition, Gate, Missing, Policy, Sameness
 from ratchet.domain.records import CheckpointState
@@ -65,7 +65,7 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A comparison, or several: what it came to, by the comparison that decided it. None: it compares with nothing."""
+    """What a comparison, or several, came to, by the one that decided it; `missing`: why there was no bound."""
 
     verdict: Verdict
     bound: float | None = None
@@ -146,18 +146,24 @@ def judge(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: dat
     assert passes is not None
     if passes.missing:
         return _without(result, gate, passes.missing)
-    verdict = passes.verdict
+    verdict, note = passes.verdict, ""
     if verdict is not Verdict.PASS and warns is not None and warns.verdict is not Verdict.FAIL:
         # Sure to keep its warning limit, a candidate warns, even where the stricter limit is still open.
         verdict = Verdict.WARN if warns.verdict is Verdict.PASS else Verdict.INCONCLUSIVE
-    return replace(result, verdict=_at_worst(gate, verdict), bound=passes.bound, margin=passes.margin)
+        note = warns.missing
+    return replace(result, verdict=_at_worst(gate, verdict), bound=passes.bound, margin=passes.margin, note=note)
+
+
+def compares(gate: Gate) -> bool:
+    """Whether any of it is judged by a baseline."""
+    return is_paired(gate.metric) or any(
+        comparison.against_baseline for all_of in (*gate.passes, *gate.warns) for comparison in all_of
+    )
 
 
 def needs_baseline(gate: Gate) -> bool:
     """Whether nothing of its condition can be judged without a baseline."""
-    return gate.metric.rpartition(".")[2] in PAIRED or all(
-        comparison.against_baseline for all_of in gate.passes for comparison in all_of
-    )
+    return is_paired(gate.metric) or all(comparison.against_baseline for all_of in gate.passes for comparison in all_of)
 
 
 def words(condition: Condition) -> str:
@@ -255,7 +261,7 @@ def _bound(comparison: Comparison, at_hand: _AtHand) -> float | str:
 def must_be_same(metric: str) -> frozenset[Sameness]:
     """What a metric is compared over unless a gate says otherwise: a loss means nothing over other data or tokens."""
     name = metric.rpartition(".")[2]
-    if not metric.startswith("suites.") and (name.endswith(("_loss", "_accuracy")) or name in _OF_LOSSES):
+    if suite_of(metric) is None and (name.endswith(("_loss", "_accuracy")) or name in _OF_LOSSES):
         return frozenset(Sameness)
     return frozenset()
 
@@ -272,7 +278,7 @@ def incomparable(
 
     A suite's numbers are always comparable: it is named by the digest of its cases.
     """
-    if metric.startswith("suites."):
+    if suite_of(metric) is not None:
         return None
     if ours.source != theirs.source:
         return f"measured by {theirs.source}, not by {ours.source}"

@@ -3,6 +3,7 @@
 A deny window wins over an allow window. Where there is an allow window at all, what no allow window covers is closed.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,8 +12,10 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 _DAY = timedelta(days=1)
-_WEEK_AND_A_DAY = 8
-"""Days in which every weekly window begins and ends at least once, wherever one starts to look."""
+_WEEK = timedelta(days=7)
+_YEAR = timedelta(days=366)
+_NEVER = datetime(9000, 1, 1, tzinfo=UTC)
+"""Nobody waits for a window that begins or ends later: it is meant to be for ever."""
 
 
 class WindowKind(StrEnum):
@@ -73,16 +76,17 @@ def closed_by(windows: Sequence[Window], now: datetime) -> str | None:
 
 def opens(windows: Sequence[Window], now: datetime) -> datetime | None:
     """The first moment after `now` at which the windows are open; None: they never are again."""
-    # Openness changes only where a window begins or ends. Behind the last dated edge the week repeats itself.
-    anchors = [now, *(edge for window in windows for edge in _dated_edges(window) if edge > now)]
-    edges = {
-        edge
-        for anchor in anchors
-        for window in windows
-        for edge in (anchor, *(e for pair in _spans(window, anchor) for e in pair))
-        if edge > now
-    }
-    return next((edge for edge in sorted(edges) if closed_by(windows, edge) is None), None)
+    # Openness changes only where a window begins or ends. Between two dated edges one year says it all. One week would
+    # not: places change their clocks on days of their own, and what falls into a skipped hour is left out that week.
+    spans = (span for window in windows if isinstance(window.when, Dated) for span in _spans(window, now))
+    dated = {edge for span in spans for edge in span if now < edge < _NEVER}
+    for edge, following in itertools.pairwise([now, *sorted(dated), _NEVER]):
+        if edge > now and closed_by(windows, edge) is None:
+            return edge
+        for weekly in _weekly_edges(windows, edge, min(edge + _YEAR, following)):
+            if closed_by(windows, weekly) is None:
+                return weekly
+    return None
 
 
 def _covers(window: Window, now: datetime) -> bool:
@@ -90,24 +94,27 @@ def _covers(window: Window, now: datetime) -> bool:
 
 
 def _spans(window: Window, around: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Each time that the window is on, from the day before `around` to a week after."""
+    """Each time that the window is on, from the day before `around` to the day after a week."""
     zone = _zone(window.zone)
     match window.when:
         case Dated(start=start, end=end):
             yield _moment(start, zone), _moment(end, zone)
         case Weekly(days=days, start=start_time, end=end_time):
             first = around.astimezone(zone).date() - _DAY
-            for number in range(_WEEK_AND_A_DAY + 2):
+            for number in range(10):
                 day = first + number * _DAY
                 if WEEK[day.weekday()] in days:
                     last = day if end_time > start_time else day + _DAY
                     yield _at(day, start_time, zone), _at(last, end_time, zone)
 
 
-def _dated_edges(window: Window) -> Iterator[datetime]:
-    if isinstance(window.when, Dated):
-        zone = _zone(window.zone)
-        yield from (_moment(window.when.start, zone), _moment(window.when.end, zone))
+def _weekly_edges(windows: Sequence[Window], after: datetime, before: datetime) -> Iterator[datetime]:
+    """In order; only as many weeks are looked at as are asked for."""
+    while after < before:
+        end = min(after + _WEEK, before)
+        spans = (span for window in windows if isinstance(window.when, Weekly) for span in _spans(window, after))
+        yield from sorted({edge for span in spans for edge in span if after < edge <= end})
+        after = end
 
 
 def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
@@ -116,7 +123,10 @@ def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
 
 def _moment(local: datetime, zone: ZoneInfo) -> datetime:
     """In UTC: times of one zone are compared by their clock faces, which a change to summer time turns back."""
-    return local.replace(tzinfo=zone).astimezone(UTC)
+    try:
+        return local.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # the first or the last hours of all years
+        return datetime.min.replace(tzinfo=UTC) if local.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 @cache
