@@ -91,32 +91,30 @@ def _covers(window: Window, now: datetime) -> bool:
 
 def _spans(window: Window, around: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Each time that the window is on, from the day before `around` to a week after."""
-    zone = _zone(window.zone)
     match window.when:
         case Dated(start=start, end=end):
-            yield _moment(start, zone), _moment(end, zone)
+            yield moment(start, window.zone), moment(end, window.zone)
         case Weekly(days=days, start=start_time, end=end_time):
-            first = around.astimezone(zone).date() - _DAY
+            first = around.astimezone(_zone(window.zone)).date() - _DAY
             for number in range(_WEEK_AND_A_DAY + 2):
                 day = first + number * _DAY
                 if WEEK[day.weekday()] in days:
                     last = day if end_time > start_time else day + _DAY
-                    yield _at(day, start_time, zone), _at(last, end_time, zone)
+                    yield _at(day, start_time, window.zone), _at(last, end_time, window.zone)
 
 
 def _dated_edges(window: Window) -> Iterator[datetime]:
     if isinstance(window.when, Dated):
-        zone = _zone(window.zone)
-        yield from (_moment(window.when.start, zone), _moment(window.when.end, zone))
+        yield from (moment(window.when.start, window.zone), moment(window.when.end, window.zone))
 
 
-def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
-    return _moment(datetime.combine(day, clock), zone)
+def _at(day: date, clock: time, zone: str) -> datetime:
+    return moment(datetime.combine(day, clock), zone)
 
 
-def _moment(local: datetime, zone: ZoneInfo) -> datetime:
+def moment(local: datetime, zone: str) -> datetime:
     """In UTC: times of one zone are compared by their clock faces, which a change to summer time turns back."""
-    return local.replace(tzinfo=zone).astimezone(UTC)
+    return local.replace(tzinfo=_zone(zone)).astimezone(UTC)
 
 
 @cache
