@@ -1,7 +1,8 @@
 """Strict YAML: one document per file, every value with the line it stands on, and the traps of YAML explained.
 
 Scalars mean what they mean to promptfoo's reader (YAML 1.2): `yes` and `12:30` are texts. PyYAML's own resolver reads
-YAML 1.1, which would turn them into true and 750.
+YAML 1.1, which would turn them into true and 750. Where a file is ours alone, times must be in quotes, so that every
+reader agrees on them.
 """
 
 import difflib
@@ -27,6 +28,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _COMPARISON = re.compile(r"[:\-,\[]\s*>=?\s*[^\s|>+\-]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TIME = re.compile(r"[0-9]+(:[0-9]+)+(\.[0-9]*)?|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt\s].*)?")
 _BOOLEAN_WORDS = frozenset({"on", "off", "yes", "no"})
 
 
@@ -70,7 +72,7 @@ class Document:
         return Finding(self.file, self.line(where), what, mend, severity)
 
 
-def read(path: Path) -> Document:
+def read(path: Path, *, times_in_quotes: bool = False) -> Document:
     """Raises: BadYaml."""
     file = path.as_posix()
     try:
@@ -80,12 +82,12 @@ def read(path: Path) -> Document:
     if len(raw) > MAX_BYTES:
         raise BadYaml(Finding(file, 1, "the file is larger than 1 MB", "split it"))
     try:
-        return parse(raw.decode("utf-8-sig"), file)
+        return parse(raw.decode("utf-8-sig"), file, times_in_quotes=times_in_quotes)
     except UnicodeDecodeError as exc:
         raise BadYaml(Finding(file, 1, "the file is not UTF-8", "save it as UTF-8")) from exc
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, *, times_in_quotes: bool = False) -> Document:
     """Raises: BadYaml."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -98,7 +100,7 @@ def parse(text: str, file: str) -> Document:
         raise BadYaml(Finding(file, 1, "this is not YAML", "remove the characters that YAML does not allow")) from exc
     if node is None:
         raise BadYaml(Finding(file, 1, "the file is empty", "write a policy or a suite, or remove it"))
-    build = _Build(file)
+    build = _Build(file, times_in_quotes=times_in_quotes)
     data = build.value(node, ())
     return Document(file, data, build.lines)
 
@@ -115,8 +117,9 @@ def shown(word: object) -> str:
 
 
 class _Build:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, times_in_quotes: bool) -> None:
         self.file = file
+        self.times_in_quotes = times_in_quotes
         self.lines: dict[Where, int] = {}
 
     def bad(self, node: yaml.Node, what: str, mend: str) -> BadYaml:
@@ -184,6 +187,9 @@ class _Build:
             if not math.isfinite(number):
                 raise self.bad(node, "a number is not finite", "write a finite number, or quote a text")
             return number
+        if self.times_in_quotes and _TIME.fullmatch(text):
+            what = f"the bare `{shown(text)}` is a number or a date to many YAML readers"
+            raise self.bad(node, what, f'quote it: "{shown(text)}"')
         return text
 
     def whole(self, node: yaml.Node, text: str) -> int:

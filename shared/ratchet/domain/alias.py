@@ -16,7 +16,7 @@ DRIFT_CONFIRM = timedelta(minutes=1)
 CURRENT_LOOK = timedelta(hours=1)
 HELD_LOOK = timedelta(minutes=5)
 TEST_LOOK = timedelta(minutes=10)
-_KEPT_MOVES = 20
+KEPT_MOVES = 20
 _KEPT_GOOD = 5
 BESIDE_HISTORY = ("head", "next_look_at")
 """What an alias holds that no row speaks of."""
@@ -147,7 +147,7 @@ def pointed(alias: Alias, to: Pointer, at: datetime, decision: str, *, rolled_ba
         drift=None,
         tolerated=None,
         gone=False,
-        moves=(*alias.moves, move)[-_KEPT_MOVES:],
+        moves=(*alias.moves, move)[-KEPT_MOVES:],
     )
 
 

@@ -22,7 +22,8 @@ class Rules:
         return next((suite for suite in self.suites.values() if suite.digest == digest), None)
 
     def policy_for(self, alias: AliasKey) -> Policy | None:
-        return next((policy for policy in self.policies if policy.alias == alias), None)
+        """The policy that decides about the alias, or about the shadow of one; one that is disabled decides nothing."""
+        return next((p for p in self.policies if p.alias == alias and p.mode is not Mode.DISABLED), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,12 +95,12 @@ def _covers(window: Window, now: datetime) -> bool:
 
 def _spans(window: Window, around: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Each time that the window is on, from the day before `around` to the day after a week."""
-    zone = _zone(window.zone)
+    zone = window.zone
     match window.when:
         case Dated(start=start, end=end):
-            yield _moment(start, zone), _moment(end, zone)
+            yield moment(start, zone), moment(end, zone)
         case Weekly(days=days, start=start_time, end=end_time):
-            first = around.astimezone(zone).date() - _DAY
+            first = around.astimezone(_zone(zone)).date() - _DAY
             for number in range(10):
                 day = first + number * _DAY
                 if WEEK[day.weekday()] in days:
@@ -117,14 +117,14 @@ def _weekly_edges(windows: Sequence[Window], after: datetime, before: datetime) 
         after = end
 
 
-def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
-    return _moment(datetime.combine(day, clock), zone)
+def _at(day: date, clock: time, zone: str) -> datetime:
+    return moment(datetime.combine(day, clock), zone)
 
 
-def _moment(local: datetime, zone: ZoneInfo) -> datetime:
+def moment(local: datetime, zone: str) -> datetime:
     """In UTC: times of one zone are compared by their clock faces, which a change to summer time turns back."""
     try:
-        return local.replace(tzinfo=zone).astimezone(UTC)
+        return local.replace(tzinfo=_zone(zone)).astimezone(UTC)
     except OverflowError:  # the first or the last hours of all years
         return datetime.min.replace(tzinfo=UTC) if local.year == 1 else datetime.max.replace(tzinfo=UTC)
 
