@@ -19,16 +19,26 @@ def choose(
     left = list(candidates)
     trace = []
     for criterion in criteria:
-        values = {candidate.key: _oriented(candidate, criterion, now) for candidate in left}
-        known = [value for value in values.values() if value is not None]
-        if not known:
+        kept = _kept(left, criterion, now)
+        if kept is None:
             continue
-        best = max(known)
-        left = [c for c in left if (v := values[c.key]) is not None and v >= best - criterion.tie - EPSILON]
+        left = kept
         trace.append(f"{criterion.metric}: {len(left)} left")
         if len(left) == 1:
             break
     return min(left, key=in_order), tuple(trace)
+
+
+def parted(
+    candidates: Sequence[Candidate], criteria: Sequence[Criterion], behind: Candidate, now: datetime
+) -> Criterion | None:
+    """The criterion that left this candidate behind; None when it was still equal at the end, or is the one chosen."""
+    left = list(candidates)
+    for criterion in criteria:
+        left = _kept(left, criterion, now) or left
+        if behind not in left:
+            return criterion
+    return None
 
 
 def beats(
@@ -78,6 +88,15 @@ def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: dateti
         return f"cannot be compared with the current: {metric} is {why}"
     gain = (ours.value - theirs.value) * (1 if criterion.higher_is_better else -1)
     return gain, f"{metric} {figure(ours)} against {figure(theirs)} of the current"
+
+
+def _kept(candidates: Sequence[Candidate], criterion: Criterion, now: datetime) -> list[Candidate] | None:
+    """Those within the tie of the best; None where nobody has the metric."""
+    values = {candidate.key: _oriented(candidate, criterion, now) for candidate in candidates}
+    best = max((value for value in values.values() if value is not None), default=None)
+    if best is None:
+        return None
+    return [c for c in candidates if (v := values[c.key]) is not None and v >= best - criterion.tie - EPSILON]
 
 
 def _oriented(candidate: Candidate, criterion: Criterion, now: datetime) -> float | None:
