@@ -10,9 +10,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ratchet.domain.decide import Outcome, Standing, decide
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence
-from ratchet.domain.flip import GOOD, Change, applied, applied_to_evidence, flip, flip_choice, flip_gate, unit
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured
+from ratchet.domain.flip import GOOD, Change, Flip, applied, applied_to_evidence, flip, flip_choice, flip_gate, unit
 from ratchet.domain.gates import Verdict, assess, judge
+from ratchet.domain.keys import JobKey
 from ratchet.domain.policy import Gate, Missing, Mode, MustBeat, Policy
 from ratchet.domain.records import Hold
 from support.tables import (
@@ -37,6 +38,10 @@ def smaller(change: Change) -> set[int]:
     """Some of the changes by fewer units, either way, and always the next smaller."""
     most = abs(change.by) - 1
     return {by for size in range(most, -1, -max(1, most // 12)) for by in (size, -size)}
+
+
+def turned(rules: Policy, mine: Candidate, baseline: Candidate | None = None) -> Flip | None:
+    return flip(rules, evidence(mine, baseline=baseline), FREE, mine.key, NOW)
 
 
 def one_less(change: Change) -> Change:
@@ -136,7 +141,7 @@ def test_a_gate_that_does_not_count_or_has_no_number_has_no_change() -> None:
 
 def test_two_gates_that_pull_in_opposite_directions_have_no_common_change() -> None:
     both = policy(gate("high", RATE, ">= 0.9"), gate("low", RATE, "<= 0.8"))
-    assert flip(both, candidate(core__pass_rate=rate(17, 20)), None, NOW) is None
+    assert turned(both, candidate(core__pass_rate=rate(17, 20))) is None
 
 
 def test_a_candidate_needs_all_its_gates_and_one_change_for_each_metric() -> None:
@@ -147,7 +152,7 @@ def test_a_candidate_needs_all_its_gates_and_one_change_for_each_metric() -> Non
     )
     serving = candidate(400, job=EARLIER_JOB, core__pass_rate=rate(20, 20), core__latency_p95_ms=value(700))
     slow = candidate(core__pass_rate=rate(17, 20), core__latency_p95_ms=value(900))
-    found = flip(rules, slow, serving, NOW)
+    found = turned(rules, slow, serving)
     assert found is not None
     assert found.verdict is Verdict.PASS
     assert found.changes == (
@@ -158,14 +163,14 @@ def test_a_candidate_needs_all_its_gates_and_one_change_for_each_metric() -> Non
 
 def test_the_smallest_change_may_end_in_a_warning() -> None:
     rules = policy(gate("quality", RATE, ">= 0.9", warn=(">= 0.8",)))
-    found = flip(rules, candidate(core__pass_rate=rate(14, 20)), None, NOW)
+    found = turned(rules, candidate(core__pass_rate=rate(14, 20)))
     assert found is not None
     assert (found.changes[0].by, found.verdict) == (2, Verdict.WARN)
 
 
 def test_missing_evidence_is_no_number_that_could_change() -> None:
     rules = policy(gate("quality", RATE, ">= 0.9"), metrics=("valid_loss",))
-    assert flip(rules, candidate(core__pass_rate=rate(14, 20)), None, NOW) is None
+    assert turned(rules, candidate(core__pass_rate=rate(14, 20))) is None
 
 
 def test_a_loser_is_told_by_how_much_it_lost() -> None:
@@ -234,9 +239,9 @@ def rates_of(found: Candidate, cases: int = 0) -> Iterator[tuple[int, Candidate]
 
 @settings(max_examples=300, deadline=None)
 @given(gates() | gates(sure=True), RATES, st.none() | RATES)
-def test_no_smaller_change_of_a_rate_would_pass_its_gate(gate_: Gate, ours: object, theirs: object) -> None:
-    mine = candidate(core__pass_rate=ours)  # type: ignore[arg-type]
-    baseline = None if theirs is None else candidate(400, job=EARLIER_JOB, core__pass_rate=theirs)  # type: ignore[arg-type]
+def test_no_smaller_change_of_a_rate_would_pass_its_gate(gate_: Gate, ours: Measured, theirs: Measured | None) -> None:
+    mine = candidate(core__pass_rate=ours)
+    baseline = None if theirs is None else candidate(400, job=EARLIER_JOB, core__pass_rate=theirs)
     before = judge(gate_, mine, baseline, NOW)
     passing = [by for by, other in rates_of(mine) if judge(gate_, other, baseline, NOW).verdict is Verdict.PASS]
     found = flip_gate(gate_, mine, baseline, NOW)
@@ -254,8 +259,8 @@ def test_no_smaller_change_of_a_rate_would_pass_its_gate(gate_: Gate, ours: obje
 @settings(max_examples=200, deadline=None)
 @given(gates(sure=True), st.integers(1, 9).map(lambda n: rate(n, n)) | RATES)
 @example(gate("g", RATE, ">= 0.9", level=0.9), rate(11, 12))
-def test_no_fewer_cases_at_the_same_rate_would_be_enough(gate_: Gate, ours: object) -> None:
-    mine = candidate(core__pass_rate=ours)  # type: ignore[arg-type]
+def test_no_fewer_cases_at_the_same_rate_would_be_enough(gate_: Gate, ours: Measured) -> None:
+    mine = candidate(core__pass_rate=ours)
     found = flip_gate(gate_, mine, None, NOW)
     if found is None or not found.cases:
         return
@@ -321,10 +326,10 @@ def cases_of_judging(draw: st.DrawFn) -> tuple[Policy, Evidence, Candidate]:
     total = draw(st.integers(1, 12))
     counts = st.integers(0, total)
 
-    def one(step: int, job: object = JOB) -> Candidate:
+    def one(step: int, job: JobKey = JOB) -> Candidate:
         return candidate(
             step,
-            job=job,  # type: ignore[arg-type]
+            job=job,
             core__pass_rate=rate(draw(counts), total),
             core__latency_p95_ms=value(float(draw(st.integers(2, 10)) * 100)),
         )
@@ -341,7 +346,7 @@ def test_the_smallest_change_of_a_candidate_turns_its_verdict_and_one_unit_less_
     case: tuple[Policy, Evidence, Candidate],
 ) -> None:
     rules, table, mine = case
-    found = flip(rules, mine, table.baseline, NOW)
+    found = flip(rules, table, FREE, mine.key, NOW)
     before = assess(rules, mine, table.baseline, NOW)
     if before.verdict in GOOD:
         assert found is None

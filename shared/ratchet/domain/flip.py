@@ -13,9 +13,9 @@ from math import floor, inf, isfinite
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
-from ratchet.domain.decide import Outcome, Standing, decide
+from ratchet.domain.decide import Outcome, Standing, as_of, decide
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure
-from ratchet.domain.gates import EPSILON, Verdict, assess, bounds, judge
+from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, WhenMissing
 
@@ -23,7 +23,6 @@ GOOD = (Verdict.PASS, Verdict.WARN)
 """With these a candidate may be chosen."""
 THOUSANDTH = 0.001
 _WHOLE = frozenset({"regressions", "improvements", "flaky_cases", "cases", "tokens", "is_minimum", *PLACES})
-_SIGNED = frozenset({"slope", "overfit_gap"})
 _FRACTIONS = ("score", "is_minimum", "_rate", "_accuracy")
 _DAYS = (-3650.0, 36500.0)
 
@@ -68,23 +67,25 @@ def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now:
     return _turning((gate,), (Verdict.PASS,), candidate, baseline, now)
 
 
-def flip(policy: Policy, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Flip | None:
+def flip(policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime) -> Flip | None:
     """What would let a candidate pass, or warn, that did not; None when no number would, or evidence is missing."""
-    assessment = assess(policy, candidate, baseline, now)
-    if assessment.missing:
+    fresh_at = as_of(policy, standing, now)
+
+    def assessed(found: Evidence) -> Assessment:
+        return assess(policy, _candidate(found, key), found.baseline, now, as_of=fresh_at)
+
+    assessment = assessed(evidence)
+    if assessment.missing or assessment.verdict in GOOD:
         return None
-    changes = []
+    changed, changes = evidence, []
     for metric in dict.fromkeys(r.metric for r in assessment.gates if r.counts and r.verdict not in GOOD):
-        change = _turning([g for g in policy.gates if g.metric == metric], GOOD, candidate, baseline, now)
+        gates = [gate for gate in policy.gates if gate.metric == metric]
+        change = _turning(gates, GOOD, _candidate(evidence, key), evidence.baseline, now)
         if change is None:
             return None
+        changed = applied_to_evidence(changed, key, change)
         changes.append(change)
-    if not changes:
-        return None
-    after, compared = candidate, baseline
-    for change in changes:
-        after, compared = applied(after, change), _applied_to(compared, candidate.key, change)
-    return Flip(changes=tuple(changes), verdict=assess(policy, after, compared, now).verdict)
+    return Flip(changes=tuple(changes), verdict=assessed(changed).verdict)
 
 
 def flip_choice(
@@ -107,7 +108,7 @@ def flip_choice(
     if key not in good or serves(evidence):
         return None
     passing = [candidate for candidate in evidence.candidates if candidate.key in good]
-    candidate = next(each for each in passing if each.key == key)
+    candidate = _candidate(evidence, key)
     for metric in _decisive(policy, evidence, passing, candidate, now):
         edges = [*_edges_of_choice(policy, evidence, metric, now)]
         edges += [
@@ -147,6 +148,10 @@ def applied_to_evidence(evidence: Evidence, key: CheckpointKey, change: Change) 
         baseline=_applied_to(evidence.baseline, key, change),
         best_of_line=_applied_to(evidence.best_of_line, key, change),
     )
+
+
+def _candidate(evidence: Evidence, key: CheckpointKey) -> Candidate:
+    return next(candidate for candidate in evidence.candidates if candidate.key == key)
 
 
 def _applied_to(candidate: Candidate | None, key: CheckpointKey, change: Change) -> Candidate | None:
