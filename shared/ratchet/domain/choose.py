@@ -20,20 +20,30 @@ def choose(
     left = sorted(candidates, key=in_order)
     trace = []
     for criterion in criteria:
-        measured = [(c, found) for c in left if not isinstance(found := measure(c, criterion.metric, now), str)]
-        if not measured:
+        kept = _kept(left, criterion, now)
+        if isinstance(kept, str):
+            trace.append(f"{criterion.metric}: not compared, {kept}")
             continue
-        unlike = _unlike(criterion.metric, [found for _, found in measured])
-        if unlike is not None:
-            trace.append(f"{criterion.metric}: not compared, {unlike}")
+        if not kept:
             continue
-        values = [(c, _oriented(found.value, criterion)) for c, found in measured]
-        best = max(value for _, value in values)
-        left = [c for c, value in values if value >= best - criterion.tie - EPSILON]
+        left = kept
         trace.append(f"{criterion.metric}: {len(left)} left")
         if len(left) == 1:
             break
     return left[0], tuple(trace)
+
+
+def parted(
+    candidates: Sequence[Candidate], criteria: Sequence[Criterion], behind: Candidate, now: datetime
+) -> Criterion | None:
+    """The criterion that left this candidate behind; None when it was still equal at the end, or is the one chosen."""
+    left = list(candidates)
+    for criterion in criteria:
+        kept = _kept(left, criterion, now)
+        left = left if isinstance(kept, str) or not kept else kept
+        if behind not in left:
+            return criterion
+    return None
 
 
 def beats(
@@ -83,6 +93,17 @@ def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: dateti
         return f"cannot be compared with the current: {metric}, {why}"
     gain = _oriented(ours.value, criterion) - _oriented(theirs.value, criterion)
     return gain, f"{metric} {figure(ours)} against {figure(theirs)} of the current"
+
+
+def _kept(candidates: Sequence[Candidate], criterion: Criterion, now: datetime) -> list[Candidate] | str:
+    """Those within the tie of the best, none where nobody has the metric; or why their numbers are not compared."""
+    measured = [(c, found) for c in candidates if not isinstance(found := measure(c, criterion.metric, now), str)]
+    unlike = _unlike(criterion.metric, [found for _, found in measured])
+    if unlike is not None:
+        return unlike
+    values = [(c, _oriented(found.value, criterion)) for c, found in measured]
+    best = max((value for _, value in values), default=0.0)
+    return [c for c, value in values if value >= best - criterion.tie - EPSILON]
 
 
 def _oriented(value: float, criterion: Criterion) -> float:

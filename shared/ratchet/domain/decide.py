@@ -151,8 +151,8 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
     if not allowed:
         why = "; ".join(excluded.values()) or f"job {evidence.job.key.id} has no checkpoint"
         return Ruling(outcome=Outcome.REJECTED, stage=Stage.EVIDENCE, reason=f"no candidate: {why}")
-    as_of = _as_of(policy, evidence, standing, now)
-    tests = tuple(_lacking(policy, evidence, allowed, as_of))
+    fresh_at = as_of(policy, evidence, standing, now)
+    tests = tuple(_lacking(policy, evidence, allowed, fresh_at))
     if tests:
         # While it could not move anyhow, nothing is paid to renew what would only grow old again.
         pause = next(_pauses(policy, standing, now), None)
@@ -168,7 +168,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
     if baseline is None and use.when_missing is WhenMissing.BLOCK and use.use is not BaselineUse.NONE:
         why = "no baseline, and the policy asks for one (whenMissing: block)"
         return Ruling(outcome=Outcome.INCONCLUSIVE, stage=Stage.BASELINE, reason=why)
-    assessed = tuple(assess(policy, candidate, baseline, now, as_of=as_of) for candidate in allowed)
+    assessed = tuple(assess(policy, candidate, baseline, now, as_of=fresh_at) for candidate in allowed)
     reference = baseline.key if baseline else None
     good = [c for c, a in zip(allowed, assessed, strict=True) if a.verdict in (Verdict.PASS, Verdict.WARN)]
     if not good:
@@ -275,7 +275,7 @@ def _allowed(evidence: Evidence, excluded: Container[CheckpointKey]) -> list[Can
     return [candidate for candidate in sorted(evidence.candidates, key=in_order) if candidate.key not in excluded]
 
 
-def _as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime) -> datetime:
+def as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime) -> datetime:
     """When evidence must have been fresh: that which people are asked about, as they were asked.
 
     Else it would age under their eyes, and be renewed, which asks them anew.

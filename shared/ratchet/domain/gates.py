@@ -258,6 +258,17 @@ def _bound(comparison: Comparison, at_hand: _AtHand) -> float | str:
     return reference.value + comparison.offset
 
 
+def bounds(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Sequence[float]:
+    """The numbers that its comparisons come to for this candidate, of its warning too; those that can be told."""
+    value = measure(candidate, gate.metric, now)
+    if isinstance(value, str):
+        return ()
+    at_hand = _AtHand(gate, candidate, baseline, now, value, None)
+    comparisons = [comparison for all_of in (*gate.passes, *gate.warns) for comparison in all_of]
+    found = [_bound(each, at_hand) for each in comparisons if baseline is not None or not each.against_baseline]
+    return [bound for bound in found if not isinstance(bound, str)]
+
+
 def must_be_same(metric: str) -> frozenset[Sameness]:
     """What a metric is compared over unless a gate says otherwise: a loss means nothing over other data or tokens."""
     name = metric.rpartition(".")[2]

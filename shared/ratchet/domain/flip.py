@@ -1,0 +1,310 @@
+"""The smallest change of what was measured that would have turned a verdict: of a gate, of a candidate, of the choice.
+
+A change is counted in the units of its metric: cases of a rate, milliseconds, tokens, steps, days, else thousandths. It
+is of one number in the table, with all others as they are, and never to a number that cannot be. What is said here was
+tried with `judge` and `decide` themselves: with the change they turn, with one unit less they do not.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import floor, inf, isfinite
+
+from ratchet.domain.choose import parted
+from ratchet.domain.confidence import MOST_CASES, wilson
+from ratchet.domain.decide import Outcome, Standing, as_of, decide
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure
+from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
+from ratchet.domain.keys import CheckpointKey
+from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, WhenMissing
+
+GOOD = (Verdict.PASS, Verdict.WARN)
+"""With these a candidate may be chosen."""
+THOUSANDTH = 0.001
+_WHOLE = frozenset({"regressions", "improvements", "flaky_cases", "cases", "tokens", "is_minimum", *PLACES})
+_FRACTIONS = ("score", "is_minimum", "_rate", "_accuracy")
+_DAYS = (-3650.0, 36500.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """`by` units more of the metric, below zero fewer. `counted`: its unit is a case of a rate.
+
+    With `cases`, the smallest change is of evidence: so many more cases at the same rate, `by` of which count.
+    """
+
+    metric: str
+    by: int
+    counted: bool = False
+    cases: int = 0
+
+    @property
+    def amount(self) -> float:
+        """In the metric's own unit; of a rate, in cases."""
+        return self.by * (1.0 if self.counted else unit(self.metric))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """What all must be otherwise, one change for each metric, and the verdict that the candidate then has."""
+
+    changes: tuple[Change, ...]
+    verdict: Verdict
+
+
+def unit(metric: str) -> float:
+    """The smallest difference of a metric that is worth a word; of a rate that counts cases it is one case."""
+    name = metric.rpartition(".")[2]
+    return 1.0 if name in _WHOLE or name.endswith("_ms") or metric == DAYS_TO_SHUTDOWN else THOUSANDTH
+
+
+def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Change | None:
+    """What would make one gate pass; None when it does, does not count, or no number would."""
+    result = judge(gate, candidate, baseline, now)
+    if not result.counts or result.verdict is Verdict.PASS:
+        return None
+    return _turning((gate,), (Verdict.PASS,), candidate, baseline, now)
+
+
+def flip(policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime) -> Flip | None:
+    """What would let a candidate pass, or warn, that did not; None when no number would, or evidence is missing."""
+    fresh_at = as_of(policy, standing, now)
+
+    def assessed(found: Evidence) -> Assessment:
+        return assess(policy, _candidate(found, key), found.baseline, now, as_of=fresh_at)
+
+    assessment = assessed(evidence)
+    if assessment.missing or assessment.verdict in GOOD:
+        return None
+    changed, changes = evidence, []
+    for metric in dict.fromkeys(r.metric for r in assessment.gates if r.counts and r.verdict not in GOOD):
+        gates = [gate for gate in policy.gates if gate.metric == metric]
+        change = _turning(gates, GOOD, _candidate(evidence, key), evidence.baseline, now)
+        if change is None:
+            return None
+        changed = applied_to_evidence(changed, key, change)
+        changes.append(change)
+    return Flip(changes=tuple(changes), verdict=assessed(changed).verdict)
+
+
+def flip_choice(
+    policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime
+) -> Change | None:
+    """What would have let a candidate serve that passes: of the metric that left it behind, or else tied it.
+
+    None when it does serve, does not pass, or no number would.
+    """
+    free, held_by_none = _unhindered(policy), replace(standing, hold=None)
+
+    def serves(found: Evidence) -> bool:
+        ruling = decide(free, found, held_by_none, now)
+        if found.current is not None and found.current.key == key:
+            return ruling.outcome is Outcome.KEPT_CURRENT
+        return ruling.outcome is Outcome.WOULD_PROMOTE and ruling.candidate == key
+
+    ruling = decide(free, evidence, held_by_none, now)
+    good = {assessment.checkpoint for assessment in ruling.assessments if assessment.verdict in GOOD}
+    if key not in good or serves(evidence):
+        return None
+    passing = [candidate for candidate in evidence.candidates if candidate.key in good]
+    candidate = _candidate(evidence, key)
+    for metric in _decisive(policy, evidence, passing, candidate, now):
+        edges = [*_edges_of_choice(policy, evidence, metric, now)]
+        edges += [
+            edge
+            for gate in policy.gates
+            if gate.metric == metric
+            for edge in _edges(gate, candidate, evidence.baseline, now)
+        ]
+        change = _nearest(
+            metric, candidate, edges, lambda change: serves(applied_to_evidence(evidence, key, change)), now
+        )
+        if change is not None:
+            return change
+    return None
+
+
+def applied(candidate: Candidate, change: Change) -> Candidate:
+    """The candidate as it would be with this change."""
+    if change.metric == DAYS_TO_SHUTDOWN:
+        assert candidate.shutdown_at is not None
+        return replace(candidate, shutdown_at=candidate.shutdown_at + timedelta(days=change.by))
+    before = candidate.measures[change.metric]
+    if before.count is None or before.total is None:
+        after = replace(before, value=before.value + change.amount)
+    else:
+        count, total = before.count + change.by, before.total + change.cases
+        after = replace(before, value=count / total, count=count, total=total)
+    return replace(candidate, measures={**candidate.measures, change.metric: after})
+
+
+def applied_to_evidence(evidence: Evidence, key: CheckpointKey, change: Change) -> Evidence:
+    """The same of a whole evidence: a checkpoint may be candidate, current and baseline in one."""
+    return replace(
+        evidence,
+        candidates=tuple(applied(each, change) if each.key == key else each for each in evidence.candidates),
+        current=_applied_to(evidence.current, key, change),
+        baseline=_applied_to(evidence.baseline, key, change),
+        best_of_line=_applied_to(evidence.best_of_line, key, change),
+    )
+
+
+def _candidate(evidence: Evidence, key: CheckpointKey) -> Candidate:
+    return next(candidate for candidate in evidence.candidates if candidate.key == key)
+
+
+def _applied_to(candidate: Candidate | None, key: CheckpointKey, change: Change) -> Candidate | None:
+    if candidate is None or candidate.key != key:
+        return candidate
+    known = change.metric in candidate.measures or candidate.shutdown_at is not None
+    return applied(candidate, change) if known else candidate
+
+
+# Gates: all that look at one metric, together.
+
+
+def _turning(
+    gates: Sequence[Gate],
+    wanted: Sequence[Verdict],
+    candidate: Candidate,
+    baseline: Candidate | None,
+    now: datetime,
+) -> Change | None:
+    """The smallest change of their metric after which each of these gates is as wanted, or does not count."""
+    metric = gates[0].metric
+
+    def turned(change: Change) -> bool:
+        after, compared = applied(candidate, change), _applied_to(baseline, candidate.key, change)
+        results = [judge(gate, after, compared, now) for gate in gates]
+        return all(result.verdict in wanted for result in results if result.counts)
+
+    edges = [edge for gate in gates for edge in _edges(gate, candidate, baseline, now)]
+    change = _nearest(metric, candidate, edges, turned, now)
+    if change is None and any(gate.level is not None for gate in gates):
+        change = _more_cases(metric, candidate, turned)
+    return change
+
+
+def _edges(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Iterator[float]:
+    """The values of its metric at which one of its comparisons may turn."""
+    measured = measure(candidate, gate.metric, now)
+    for bound in bounds(gate, candidate, baseline, now):
+        if gate.level is None or isinstance(measured, str) or measured.total is None:
+            yield bound
+            continue
+        total, level = measured.total, gate.level
+        counts = range(total + 1)
+        yield bisect_left(counts, bound, key=lambda count: wilson(count, total, level).low) / total
+        yield bisect_left(counts, bound, key=lambda count: wilson(count, total, level).high) / total
+
+
+def _nearest(
+    metric: str, candidate: Candidate, edges: Iterable[float], turned: Callable[[Change], bool], now: datetime
+) -> Change | None:
+    """The change by the fewest units that turns it.
+
+    Between two edges nothing turns, so that only the units beside an edge have to be tried.
+    """
+    measured = measure(candidate, metric, now)
+    if isinstance(measured, str):
+        return None
+    worth = unit(metric) if measured.total is None else 1 / measured.total
+    least, most = _possible(metric, measured)
+    away = [(edge - measured.value) / worth for edge in edges]
+    units = {floor(each) + beside for each in away if isfinite(each) for beside in (-1, 0, 1, 2)} - {0}
+    for by in sorted(units, key=lambda by: (abs(by), by < 0)):
+        if least - EPSILON <= measured.value + by * worth <= most + EPSILON:
+            change = Change(metric=metric, by=by, counted=measured.total is not None)
+            if turned(change):
+                return change
+    return None
+
+
+def _more_cases(metric: str, candidate: Candidate, turned: Callable[[Change], bool]) -> Change | None:
+    """How many more cases at the same rate would turn it, whichever way their number rounds."""
+    measured = candidate.measures.get(metric)
+    if measured is None or measured.count is None or measured.total is None:
+        return None
+    count, total = measured.count, measured.total
+
+    def more(cases: int) -> list[Change]:
+        down = count * cases // total
+        return [Change(metric=metric, by=by, counted=True, cases=cases) for by in (down, -(-count * cases // total))]
+
+    def enough(cases: int) -> bool:
+        return all(turned(change) for change in more(cases))
+
+    # With a multiple of its cases the rate is the very same, and its interval is the narrower, the more there are.
+    times = range(1, MOST_CASES // total)
+    found = bisect_left(times, True, key=lambda each: enough(each * total))
+    if found == len(times):
+        return None
+    first = next(cases for cases in range((times[found] - 1) * total + 1, times[found] * total + 1) if enough(cases))
+    return more(first)[0]
+
+
+def _possible(metric: str, measured: Measured) -> tuple[float, float]:
+    """Between which numbers the metric lies; nothing is known of one that a provider's evaluation has named."""
+    name = metric.rpartition(".")[2]
+    if metric == DAYS_TO_SHUTDOWN:
+        return _DAYS
+    if measured.total is not None or name.endswith(_FRACTIONS):
+        return 0.0, max(1.0, measured.value)
+    if name in _WHOLE or name.endswith(("_ms", "_loss")) or name == "usd":
+        return 0.0, inf
+    return -inf, inf
+
+
+# The choice: against the others that pass, and against what serves.
+
+
+def _decisive(
+    policy: Policy, evidence: Evidence, passing: Sequence[Candidate], candidate: Candidate, now: datetime
+) -> list[str]:
+    """The metrics that may turn the choice, the decisive one first. Where in its training it was made is no number."""
+    criterion = parted(passing, policy.choose, candidate, now)
+    if criterion is None and evidence.current is not None:
+        others = [candidate, evidence.current]
+        criterion = policy.must_beat.criterion if policy.must_beat else parted(others, policy.choose, candidate, now)
+    if criterion is not None and criterion.metric not in PLACES:
+        return [criterion.metric]
+    return list(dict.fromkeys(each.metric for each in policy.choose if each.metric not in PLACES))
+
+
+def _edges_of_choice(policy: Policy, evidence: Evidence, metric: str, now: datetime) -> Iterator[float]:
+    """The values at which a candidate comes level with another, or out of its reach."""
+    widths = {0.0, *(criterion.tie for criterion in policy.choose if criterion.metric == metric)}
+    if policy.must_beat is not None and policy.must_beat.criterion.metric == metric:
+        widths.add(policy.must_beat.by)
+    # What serves may be the candidate itself, and then its number moves the others' limits.
+    compared = [
+        comparison
+        for gate in policy.gates
+        if gate.metric == metric
+        for all_of in (*gate.passes, *gate.warns)
+        for comparison in all_of
+        if comparison.against_baseline
+    ]
+    widths |= {comparison.offset for comparison in compared if not comparison.percent}
+    factors = {1 + comparison.offset / 100 for comparison in compared if comparison.percent} - {0.0}
+    for other in (*evidence.candidates, evidence.current):
+        found = measure(other, metric, now) if other is not None else ""
+        if not isinstance(found, str):
+            yield from (found.value + sign * width for width in widths for sign in (1, -1))
+            yield from (found.value / factor for factor in factors)
+
+
+def _unhindered(policy: Policy) -> Policy:
+    """The policy without all that only says when, so that nothing but the choice is looked at."""
+    missing = policy.baseline.when_missing
+    return replace(
+        policy,
+        mode=Mode.DRY_RUN,
+        baseline=replace(
+            policy.baseline, when_missing=WhenMissing.ALLOW if missing is WhenMissing.APPROVAL else missing
+        ),
+        approval=replace(policy.approval, when=ApprovalWhen.NEVER),
+        pacing=Pacing(cooldown=None, max_per_day=None),
+        windows=(),
+    )
