@@ -91,8 +91,11 @@ class OpenAIProvider:
         return JobView(
             key=own,
             base_model=calls.text(job.model) or "",
+            # The SDK does not declare it; it keeps what else is on the wire.
+            name=calls.name(getattr(job, "user_provided_suffix", None)) or "",
             state=state,
             labels=calls.words(job.metadata),
+            datasets=calls.datasets(job.training_file, job.validation_file),
             created_at=_moment(job.created_at),
             ended_at=_moment(job.finished_at) if state.terminal else None,
             model=None,

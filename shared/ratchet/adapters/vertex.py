@@ -39,6 +39,11 @@ _SCORES = {
     "rouge_metric_value": "evaluation.rouge",
     "exact_match_metric_value": "evaluation.exact_match",
 }
+_SPECS = (
+    "supervised_tuning_spec", "preference_optimization_spec", "reinforcement_tuning_spec", "full_fine_tuning_spec",
+    "partner_model_tuning_spec", "distillation_spec", "distillation_sampling_spec", "veo_tuning_spec",
+    "veo_lora_tuning_spec",
+)  # fmt: skip
 _NAME = re.compile(
     r"projects/([a-z0-9-]{1,63})/locations/([a-z0-9-]{1,63})/(tuningJobs|endpoints|models)/"
     r"([A-Za-z0-9_-]{1,63}(?:@[0-9]{1,19})?)"
@@ -140,8 +145,10 @@ class VertexProvider:
         return JobView(
             key=JobKey(Provider.VERTEX, self._account, self._location, place[1]),
             base_model=job.base_model or (earlier and earlier.base_model) or "",
+            name=calls.name(job.tuned_model_display_name) or "",
             state=state,
             labels=calls.words(job.labels),
+            datasets=_datasets(job),
             created_at=_aware(job.create_time),
             ended_at=_aware(job.end_time) if state.terminal else None,
             model=self._canonical(job.tuned_model.model if job.tuned_model else None),
@@ -248,6 +255,13 @@ def _evaluations(runs: Sequence[types.EvaluateDatasetRun]) -> Mapping[str, Mappi
         checkpoint: {name: Measure(values.pop(), "evaluation") for name, values in scores.items() if len(values) == 1}
         for checkpoint, scores in measured.items()
     }
+
+
+def _datasets(job: types.TuningJob) -> Mapping[str, str]:
+    """A job has one spec, of the method that it is tuned by. A distillation learns from prompts."""
+    spec = next((spec for name in _SPECS if (spec := getattr(job, name, None)) is not None), None)
+    training = getattr(spec, "training_dataset_uri", None) or getattr(spec, "prompt_dataset_uri", None)
+    return calls.datasets(training, getattr(spec, "validation_dataset_uri", None))
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -64,9 +64,9 @@ class CheckpointSeen:
     metrics: Mapping[str, Measure]
     model: str | None
     base_model: str
-    name: str
+    name: str = ""
     labels: Mapping[str, str]
-    datasets: Mapping[str, str]
+    datasets: Mapping[str, str] = field(default_factory=dict)
     job_state: JobState
     job_created_at: datetime | None
     seen_at: datetime

@@ -89,9 +89,9 @@ class Checkpoint:
     key: CheckpointKey
     job: JobKey
     base_model: str
-    name: str
+    name: str = ""
     labels: Mapping[str, str]
-    datasets: Mapping[str, str]
+    datasets: Mapping[str, str] = field(default_factory=dict)
     job_created_at: datetime | None
     recorded_at: datetime
     state: CheckpointState
