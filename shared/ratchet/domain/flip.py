@@ -69,7 +69,7 @@ def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now:
 
 def flip(policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime) -> Flip | None:
     """What would let a candidate pass, or warn, that did not; None when no number would, or evidence is missing."""
-    fresh_at = as_of(policy, standing, now)
+    fresh_at = as_of(policy, evidence, standing, now)
 
     def assessed(found: Evidence) -> Assessment:
         return assess(policy, _candidate(found, key), found.baseline, now, as_of=fresh_at)
