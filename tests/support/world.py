@@ -68,6 +68,7 @@ from ratchet.ports import (
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ALIAS = AliasKey("support-router", "prod")
 LABELS = {"ratchet-line": "support-router"}
+DATASETS = {"training": "gs://data/train.jsonl", "validation": "gs://data/valid.jsonl"}
 CASES = 20
 
 
@@ -279,6 +280,7 @@ class World:
         created_at: datetime = START,
         metrics: Mapping[int, Mapping[str, float]] | None = None,
         labels: Mapping[str, str] = LABELS,
+        datasets: Mapping[str, str] = DATASETS,
     ) -> JobKey:
         """A Vertex job whose checkpoints, by step, answer with these pass rates."""
         key = JobKey(Provider.VERTEX, "42", "us-central1", name)
@@ -289,7 +291,7 @@ class World:
             name=f"{name} of ours",
             state=state,
             labels=labels,
-            datasets={"training": "gs://data/train.jsonl", "validation": "gs://data/valid.jsonl"},
+            datasets=datasets,
             created_at=created_at,
             ended_at=self.clock.now() if state.terminal else None,
             model=model if state.terminal else None,
@@ -341,15 +343,15 @@ class World:
             limits=self.limits,
         )
 
-    def command(self, verb: Verb, reason: str = "because", **more: object) -> str:
+    def command(self, verb: Verb, reason: str = "because", *, actor: str = "local:ana", **more: object) -> str:
         alias = more.pop("alias", ALIAS)
         made = Command(
             id=self.ids.fresh(),
             verb=verb,
             alias=alias,  # type: ignore[arg-type]
             reason=reason,
-            actor="local:ana",
-            actor_verified=False,
+            actor=actor,
+            actor_verified=not actor.startswith("local:"),
             issued_at=self.clock.now(),
             expires_at=self.clock.now() + timedelta(minutes=10),
             **more,  # type: ignore[arg-type]
