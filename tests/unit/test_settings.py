@@ -72,8 +72,9 @@ REFUSED = {
     "laughs": (WHOLE + LAUGHS, "values within values without end"),
     "name": (WHOLE + "? [a]\n: b\n", "a name that is not a word"),
     "bool": (WHOLE + "a: !!bool maybe\n", "not YAML"),
-    "int": (WHOLE + 'a: !!int ""\n', "not YAML"),
-    "timestamp": (WHOLE + "a: !!timestamp x\n", "not YAML"),
+    "int": (WHOLE + 'a: !!int ""\n', ":13: not YAML; mend this line"),
+    "timestamp": (WHOLE + "a: !!timestamp x\n", ":13: not YAML; mend this line"),
+    "no-such-day": (WHOLE + "shutdown_dates:\n  a: 2026-02-28\n  b: 2026-02-30\n", ":15: not YAML; mend this line"),
     "number": (WHOLE.replace('"123456789012"', '"my-project"'), ":5: providers.vertex.0.account"),
 }
 
