@@ -11,11 +11,11 @@ import pytest
 from ratchet.application.record_checkpoint import merge
 from ratchet.application.state import load_keyed
 from ratchet.domain.codec import decode, encode
-from ratchet.domain.events import CheckpointSeen, TuningJobHint
+from ratchet.domain.events import CheckpointSeen, PromotionDue, SmokeTestDue, TuningJobHint
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.policy import Selector
-from ratchet.domain.records import Checkpoint, Job, JobState
+from ratchet.domain.records import Checkpoint, Job, JobState, Purpose
 from ratchet.domain.rules import Rules
 from ratchet.ports import Commit, Denied, NotFound, ProviderError
 from support.world import ALIAS, LABELS, START, World, policy, rules
@@ -246,3 +246,34 @@ def test_a_job_that_is_not_ours_leaves_nothing_behind() -> None:
     foreign = JobKey.parse("vertex:43:us-central1:1")
     assert announced(world, foreign) == Ignored("not_ours")
     assert load_keyed(world.store, Job, foreign) is None
+
+
+# What serves, long after its job has ended.
+
+
+def serving(days: int = 3) -> tuple[World, JobKey]:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.7})
+    world.hint(job)
+    world.sweep(20)
+    assert (world.serving(), job_of(world, job).next_look_at) == (100, None)
+    world.clock.time += timedelta(days=days)
+    world.sweep(1)
+    return world, job
+
+
+def test_those_who_decided_on_a_checkpoint_are_told_that_it_is_gone_and_again_when_the_probe_is() -> None:
+    world, job = serving()
+    probe = SmokeTestDue(checkpoint=CheckpointKey(job, "1"), suite="-", purpose=Purpose.PROBE)
+    lost = world.provider.checkpoints[job].pop(0)
+    assert lost.target is not None
+    world.provider.silent.add(lost.target)
+    for _ in range(2):
+        world.hint(job)
+        world.clock.time += timedelta(minutes=11)
+    world.hint(job)
+    assert world.checkpoint(job, 1).open_aliases == ()
+    assert world.alias().gone
+    assert sent(world, PromotionDue, reason="gone") == [PromotionDue(alias=ALIAS, job=None, reason="gone")]
+    assert world.deliver_payload(probe) == Ignored("known")
+    assert len(sent(world, PromotionDue, reason="gone")) == 2
