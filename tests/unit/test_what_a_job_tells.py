@@ -15,9 +15,10 @@ from ratchet.domain.events import CheckpointSeen, PromotionDue, SmokeTestDue, Tu
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.policy import Selector
-from ratchet.domain.records import Checkpoint, Job, JobState, Purpose
+from ratchet.domain.records import Checkpoint, CheckpointState, Job, JobState, Purpose
 from ratchet.domain.rules import Rules
 from ratchet.ports import Commit, Denied, NotFound, ProviderError
+from support.recording import captured
 from support.world import ALIAS, LABELS, START, World, policy, rules
 
 PIPELINE, ANA = "pipeline@acme.iam.gserviceaccount.com", "ana-acme-com"
@@ -277,3 +278,53 @@ def test_those_who_decided_on_a_checkpoint_are_told_that_it_is_gone_and_again_wh
     assert sent(world, PromotionDue, reason="gone") == [PromotionDue(alias=ALIAS, job=None, reason="gone")]
     assert world.deliver_payload(probe) == Ignored("known")
     assert len(sent(world, PromotionDue, reason="gone")) == 2
+
+
+def test_what_serves_is_looked_at_long_after_its_job_has_ended_i23() -> None:
+    world, job = serving()
+    lost = world.provider.checkpoints[job].pop(0)
+    assert lost.target is not None
+    world.provider.silent.add(lost.target)
+    with captured("reconcile") as log:
+        world.sweep(30)
+    assert world.checkpoint(job, 1).state is CheckpointState.GONE
+    assert "job.overdue" not in {line["event"] for line in log.lines}
+    assert PromotionDue(alias=ALIAS, job=None, reason="gone") in sent(world, PromotionDue)
+    assert world.alias().gone
+    assert job_of(world, job).next_look_at is None
+
+
+def test_a_vanished_checkpoint_is_confirmed_by_its_jobs_own_timer() -> None:
+    world, job = serving()
+    world.provider.checkpoints[job].pop(0)
+    world.hint(job)
+    first = job_of(world, job).next_look_at
+    assert first is not None
+    assert first - world.clock.now() == timedelta(minutes=5)
+
+
+def test_an_alias_that_serves_nothing_hints_no_job() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.2})
+    world.hint(job)
+    world.sweep(60)
+    assert world.serving() is None
+    assert sent(world, PromotionDue, alias=ALIAS)
+    assert sent(world, TuningJobHint, reason="serves") == []
+    world, job = serving(1)
+    assert {hint.job for hint in sent(world, TuningJobHint, reason="serves")} == {job}
+
+
+def test_a_job_that_serves_is_overdue_once() -> None:
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.95})
+    whole = world.provider.checkpoints[job][1]
+    world.provider.checkpoints[job][1] = replace(whole, target=None)
+    with captured("reconcile") as log:
+        world.hint(job)
+        for _ in range(80):
+            world.clock.time += timedelta(minutes=30)
+            world.sweep(1)
+    assert world.serving() == 100
+    assert len(sent(world, TuningJobHint, reason="serves")) > 20
+    assert len([line for line in log.lines if line["event"] == "job.overdue"]) == 1

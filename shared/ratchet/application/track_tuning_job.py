@@ -76,6 +76,9 @@ def track_tuning_job(
         return _failed(hint.job, stored, store, ids, now, error)
     known = {found.value.key.id: found.value for found in find_all(store, Checkpoint, job=str(hint.job))}
     plan = plan_tracking(stored.value if stored else None, view, listing, known, rules_digest, now)
+    if plan.overdue:
+        # Before the timer ends for good: after a crash in between nobody would be told.
+        log.emit(log.Event.JOB_OVERDUE, job=str(hint.job))
     if stored is None or plan.job != stored.value:
         write = (stored or Stored(plan.job, None)).write(plan.job)
         if store.commit([write], ids.fresh()) is Commit.CONFLICT:
@@ -83,8 +86,6 @@ def track_tuning_job(
             return track_tuning_job(
                 hint, store=store, bus=bus, providers=providers, clock=clock, ids=ids, rules_digest=rules_digest
             )
-    if plan.overdue:
-        log.emit(log.Event.JOB_OVERDUE, job=str(hint.job))
     for seen in plan.seen:
         bus.publish(_event(Topic.CHECKPOINTS, seen, str(seen.checkpoint), _content(seen)))
     if view.state.terminal:
@@ -121,8 +122,10 @@ def plan_tracking(
     untested = any(checkpoint.open_suites for checkpoint in known.values())
     # A list may lag behind the job's end; what is gone may be listed again; and what is still tested may yet vanish.
     resting = view.state.terminal and whole and not missing and not untested and ended_for >= LIST_LAG
-    # A terminal job that is looked at again long after (an edited policy) gets its full time once more.
-    given_up = view.state.terminal and ended_for >= GIVE_UP and before.selected_under == rules_digest
+    # A terminal job that is looked at again long after (an edited policy, a checkpoint that vanished since) gets its
+    # full time once more.
+    vanishing = any(_pending(known.get(name)) and now - since < GIVE_UP for name, since in missing.items())
+    given_up = view.state.terminal and ended_for >= GIVE_UP and before.selected_under == rules_digest and not vanishing
     return Plan(
         replace(
             before,
@@ -136,7 +139,8 @@ def plan_tracking(
             next_look_at=None if resting or given_up else now + POLL,
         ),
         tuple(news),
-        given_up and not whole,
+        # Told once, as the timer ends: a job that serves is looked at for ever.
+        given_up and not whole and before.next_look_at is not None,
     )
 
 
