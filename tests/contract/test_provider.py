@@ -56,10 +56,11 @@ class Side:
     ids: tuple[str, ...]
     good: Any
 
-    def at(self, url: str, timeout: float = 5) -> ProviderPort:
+    def at(self, url: str, timeout: float = 5, shutdown_dates: Any = None) -> ProviderPort:
+        common: Any = {"base_url": url, "timeout": timeout, "shutdown_dates": shutdown_dates}
         if self.name is Provider.VERTEX:
-            return VertexProvider("123456789012", "acme-ml", "us-central1", base_url=url, timeout=timeout)
-        return OpenAIProvider("proj_a1", KEY, base_url=url, timeout=timeout)
+            return VertexProvider("123456789012", "acme-ml", "us-central1", **common)
+        return OpenAIProvider("proj_a1", KEY, **common)
 
     def sim(self, sim: Sim, timeout: float = 5) -> ProviderPort:
         return self.at(sim.vertex_url if self.name is Provider.VERTEX else sim.openai_url, timeout)
@@ -242,6 +243,16 @@ def test_the_default_is_read_and_written_on_vertex_alone(tmp_path: Path) -> None
         with pytest.raises(Refused):
             port.set_default(VERTEX_MODEL, "17")
         assert port.shutdown_date("gemini-2.5-flash") is None
+
+
+def test_a_written_shutdown_date_wins(side: Side, tmp_path: Path) -> None:
+    day = datetime(2026, 12, 1, tzinfo=UTC)
+    written = {"gemini-2.5-flash": day, "gpt-4.1-mini-2025-04-14": day}
+    with simulated(side, tmp_path) as (_, sim):
+        url = sim.vertex_url if side is VERTEX else sim.openai_url
+        port = side.at(url, shutdown_dates=written)
+        assert [port.shutdown_date(model) for model in written] == [day, day]
+        assert not side.asked(sim)
 
 
 def test_openai_has_no_default_but_a_shutdown_date(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class VertexProvider:
         base_url: str | None = None,
         timeout: float = 20.0,
         credentials: Any = None,
+        shutdown_dates: Mapping[str, datetime] | None = None,
     ) -> None:
         self._account = account
         self._project = project
@@ -69,6 +70,7 @@ class VertexProvider:
         self._base_url = base_url
         self._timeout = timeout
         self._credentials = credentials
+        self._shutdown_dates = shutdown_dates or {}
 
     @cached_property
     def _client(self) -> genai.client.AsyncClient:
@@ -208,8 +210,9 @@ class VertexProvider:
         config = types.UpdateModelConfig(default_checkpoint_id=checkpoint_id)
         calls.run(self._call(lambda: self._client.models.update(model=model, config=config)))
 
-    def shutdown_date(self, base_model: str) -> datetime | None:  # noqa: ARG002 (Vertex tells it on a web page only)
-        return None
+    def shutdown_date(self, base_model: str) -> datetime | None:
+        # Vertex tells it on a web page only.
+        return self._shutdown_dates.get(base_model)
 
     def _place(self, name: str | None) -> tuple[str, str] | None:
         """(collection, id) of a resource in our project and location; None for any other name."""

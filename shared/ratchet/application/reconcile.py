@@ -96,7 +96,11 @@ def _postponed(world: _World, stored: Stored[Timed], now: datetime) -> bool:
 def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue | SmokeTestDue | TuningJobHint]:
     match record:
         case Alias():
-            return [PromotionDue(alias=record.key, job=None, reason="due")]
+            due = PromotionDue(alias=record.key, job=None, reason="due")
+            if record.current is None:
+                return [due]
+            # Its job rests a day after its end: what serves may vanish long after.
+            return [due, TuningJobHint(job=record.current.checkpoint.job, reason="serves")]
         case SmokeRun():
             return [
                 SmokeTestDue(

@@ -13,7 +13,7 @@ from ratchet.application.gather import ATTEMPTS
 from ratchet.application.record_checkpoint import LOST_MESSAGE
 from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
-from ratchet.domain.keys import JobKey, digest
+from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.limits import DENIED_WAIT, Limits, backoff
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import (
@@ -410,7 +410,10 @@ def _wake(world: _World, checkpoint: Checkpoint) -> None:
 def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint]) -> Outcome:
     """Twice not listed, and the target says 404, if it ever had one: it is gone. Anything else leaves it as it is."""
     checkpoint = stored.value
-    if checkpoint.unlisted_since is None or checkpoint.state is CheckpointState.GONE:
+    if checkpoint.state is CheckpointState.GONE:
+        _tell_of_loss(world, checkpoint)
+        return Ignored("known")
+    if checkpoint.unlisted_since is None:
         return Ignored("listed")
     try:
         if checkpoint.target is None:
@@ -423,10 +426,19 @@ def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint])
         if world.store.commit([stored.write(gone)], world.ids.fresh()) is Commit.CONFLICT:
             return Deferred(world.clock.now() + LOST_MESSAGE)
         log.emit(log.Event.CHECKPOINT_VANISHED, checkpoint=str(gone.key))
-        _wake(world, gone)
+        _tell_of_loss(world, gone)
         return Recorded()
     except ProviderError:
         return Deferred(world.clock.now() + LOST_MESSAGE)
     answering = replace(checkpoint, next_look_at=None)
     world.store.commit([stored.write(answering)], world.ids.fresh())
     return Ignored("answers")
+
+
+def _tell_of_loss(world: _World, gone: Checkpoint) -> None:
+    """Those who would still decide on it, and those who have: one of them may serve it."""
+    _wake(world, gone)
+    for alias in sorted(gone.decided):
+        due = PromotionDue(alias=AliasKey.parse(alias), job=None, reason="gone")
+        event_id = digest(Topic.PROMOTIONS, alias, str(gone.key), due.reason)
+        world.bus.publish(Event(topic=Topic.PROMOTIONS, id=event_id, source="run_smoke_test", payload=due))
