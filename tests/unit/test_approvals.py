@@ -36,7 +36,7 @@ def last(world: World) -> Decision:
 
 
 def test_a_promotion_waits_for_as_many_as_the_policy_asks_and_then_goes_on_at_once() -> None:
-    with captured() as lines:
+    with captured("enforce_promotion") as lines:
         world = asked()
     assert world.serving() is None
     waiting = last(world)
@@ -44,7 +44,7 @@ def test_a_promotion_waits_for_as_many_as_the_policy_asks_and_then_goes_on_at_on
         Outcome.WAITING, Stage.APPROVAL, START + timedelta(hours=48),
     )  # fmt: skip
     assert waiting.reason == "waits for approval: the policy always asks; 0 of 2 of *@acme.com agreed"
-    (told,) = [line for line in lines if line["event"] == "promotion.needs_approval"]
+    (told,) = [line for line in lines.lines if line["event"] == "promotion.needs_approval"]
     assert told["command"] == "ratchet approve support-router@prod --reason ..."
     world.command(Verb.APPROVE, actor=ANA, decision=waiting.id)
     assert world.serving() is None

@@ -23,9 +23,9 @@ def served(drift: DriftUse) -> World:
 
 
 def noticed(world: World, minutes: int = 12) -> list[str]:
-    with captured() as lines:
+    with captured("enforce_promotion") as lines:
         world.sweep(minutes)
-    return [line["event"] for line in lines if line["event"].startswith("alias.")]
+    return [line["event"] for line in lines.lines if line["event"].startswith("alias.")]
 
 
 def sound(world: World) -> None:
@@ -42,9 +42,9 @@ def sound(world: World) -> None:
 def test_a_foreign_default_is_told_once_within_ten_minutes_and_the_alias_is_held() -> None:
     world = served(DriftUse.HOLD)
     world.provider.defaults[MODEL] = "2"
-    with captured() as lines:
+    with captured("enforce_promotion") as lines:
         world.sweep(10)
-    told = [line for line in lines if line["event"] == "alias.drifted"]
+    told = [line for line in lines.lines if line["event"] == "alias.drifted"]
     assert [(line["shown"], line["recorded"]) for line in told] == [("2", "1")]
     hold = world.alias().hold
     assert hold is not None

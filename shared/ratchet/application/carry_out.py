@@ -12,7 +12,7 @@ from ratchet import log
 from ratchet.application.decisions import announce, change
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load, load_alias, load_keyed
-from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, moved, taken_over
+from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, given_back, moved, taken_over
 from ratchet.domain.decide import Decision
 from ratchet.domain.decide import Outcome as Decided
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
@@ -159,7 +159,7 @@ def _drifted(hands: Hands, stored: Stored[Alias], intent: Intent, shown: str) ->
     """
     alias, now = stored.value, hands.clock.now()
     if alias.drift != shown:
-        rested = replace(intent, lease=replace(intent.lease, until=now + DRIFT_CONFIRM))
+        rested = replace(intent, lease=given_back(intent.lease, now + DRIFT_CONFIRM))
         after = replace(alias, drift=shown, intent=rested, generation=alias.generation + 1)
         words = "the default was changed by somebody else while a decision was carried out"
         if change(hands, stored, after, "drifted", words, decision=intent.decision):
@@ -215,7 +215,7 @@ def _rest(hands: Hands, stored: Stored[Alias], delay: timedelta) -> Outcome:
     intent = stored.value.intent
     assert intent is not None
     until = hands.clock.now() + delay
-    after = replace(stored.value, intent=replace(intent, lease=replace(intent.lease, until=until)))
+    after = replace(stored.value, intent=replace(intent, lease=given_back(intent.lease, until)))
     change(hands, stored, after, "intent.waits", "the write cannot be made now", decision=_decided(stored))
     return Deferred(until)
 

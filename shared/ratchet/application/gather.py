@@ -4,7 +4,7 @@ A line is never scanned: a decision on a line of ten thousand checkpoints reads 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ratchet import log
@@ -52,7 +52,7 @@ def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: da
         return None
     alias = load_alias(hands.store, key)
     # A shadow is judged by where the alias stands that it is the shadow of.
-    serving = alias.value if key == key.served else load_alias(hands.store, key.served).value
+    serving = alias.value if key == key.served else _before(load_alias(hands.store, key.served).value, job_key)
     checkpoints = find_all(hands.store, Checkpoint, job=str(job_key))
     read = _Reader(hands, policy, job.value, checkpoints)
     read.all_runs()
@@ -81,6 +81,14 @@ def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: da
         tests_since=tests_since(alias.value, job_key),
     )
     return Gathered(alias=alias, job=job.value, checkpoints=checkpoints, evidence=evidence, standing=standing)
+
+
+def _before(alias: Alias, job: JobKey) -> Alias:
+    """Where it stood before this job: what it has promoted of it already is no news to be compared with."""
+    if alias.current is None or alias.current.checkpoint.job != job:
+        return alias
+    good = alias.last_good
+    return replace(alias, current=good[0] if good else None, last_good=good[1:], moves=alias.moves[:-1])
 
 
 def live_hold(own: Hold | None, of_all: Hold | None, now: datetime) -> Hold | None:

@@ -151,11 +151,17 @@ def pointed(alias: Alias, to: Pointer, at: datetime, decision: str, *, rolled_ba
     )
 
 
+def given_back(lease: Lease, until: datetime) -> Lease:
+    """Nobody holds it, and nobody takes it before `until`: its holder has stopped, and writes no more."""
+    return Lease(owner="", fence=lease.fence, until=until)
+
+
 def taken_over(alias: Alias, owner: str, until: datetime) -> Alias:
-    """The same intent in other hands, under the next fence."""
+    """The same intent in other hands, under the next fence; contested, unless it was given back."""
     assert alias.intent is not None
-    fence = alias.fence + 1
-    return replace(alias, fence=fence, intent=replace(alias.intent, lease=Lease(owner, fence, until), contested=True))
+    fence, contested = alias.fence + 1, alias.intent.contested or alias.intent.lease.owner != ""
+    intent = replace(alias.intent, lease=Lease(owner, fence, until), contested=contested)
+    return replace(alias, fence=fence, intent=intent)
 
 
 def verify(rows: Iterable[HistoryRow]) -> str | None:
