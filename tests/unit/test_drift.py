@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from ratchet.domain.alias import fold, verify
+from ratchet.domain.codec import encode
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import PromotionDue, Verb
 from ratchet.domain.history import Walk
 from ratchet.domain.policy import DriftUse
-from ratchet.domain.codec import encode
 from support.recording import captured
 from support.world import ALIAS, World, policy, rules
 

@@ -443,7 +443,7 @@ def test_a_dead_job_is_dead_once_whatever_rules_come() -> None:
     published = len(world.bus.published)
     world.sweep(5)
     hints = [e.payload for e in world.bus.published[published:] if isinstance(e.payload, TuningJobHint)]
-    assert {hint.reason for hint in hints} <= {"serves"}
+    assert {hint.reason for hint in hints} <= {"in use"}
 
 
 def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -> None:

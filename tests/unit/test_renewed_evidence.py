@@ -115,3 +115,18 @@ def test_the_best_that_ever_served_stays_the_baseline_after_a_weaker_one_was_for
     assert world.serving() == 300  # better than what serves, and below the best that there was
     world.command(Verb.ROLL_BACK)
     assert world.serving() == 100
+
+
+def test_what_vanishes_while_it_is_tested_again_is_waited_for_no_longer_and_the_others_are_renewed_once() -> None:
+    """Found by the simulation (seed 2074): each renewed the other for ever, and nobody looked at their job any more."""
+    world = World(rules(policy(evidence=AGED, baseline=against(Rerun.NEVER))))
+    world.command(Verb.HOLD)
+    job = world.job("8812", {100: 0.95, 200: 0.93})
+    world.hint(job)
+    world.clock.time += timedelta(days=2)
+    world.provider.silent.add("projects/42/locations/us-central1/endpoints/88122")
+    del world.provider.checkpoints[job][1]
+    world.command(Verb.RELEASE)
+    world.sweep(90)
+    assert world.serving() == 100
+    assert [run for run in made(world, Purpose.GATE) if run[1] != "-"] == [("8812", "1"), ("8812", "1")]

@@ -310,9 +310,9 @@ def test_an_alias_that_serves_nothing_hints_no_job() -> None:
     world.sweep(60)
     assert world.serving() is None
     assert sent(world, PromotionDue, alias=ALIAS)
-    assert sent(world, TuningJobHint, reason="serves") == []
+    assert sent(world, TuningJobHint, reason="in use") == []
     world, job = serving(1)
-    assert {hint.job for hint in sent(world, TuningJobHint, reason="serves")} == {job}
+    assert {hint.job for hint in sent(world, TuningJobHint, reason="in use")} == {job}
 
 
 def test_a_job_that_serves_is_overdue_once() -> None:
@@ -326,5 +326,5 @@ def test_a_job_that_serves_is_overdue_once() -> None:
             world.clock.time += timedelta(minutes=30)
             world.sweep(1)
     assert world.serving() == 100
-    assert len(sent(world, TuningJobHint, reason="serves")) > 20
+    assert len(sent(world, TuningJobHint, reason="in use")) > 20
     assert len([line for line in log.lines if line["event"] == "job.overdue"]) == 1

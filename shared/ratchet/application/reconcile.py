@@ -96,11 +96,11 @@ def _postponed(world: _World, stored: Stored[Timed], now: datetime) -> bool:
 def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue | SmokeTestDue | TuningJobHint]:
     match record:
         case Alias():
-            due = PromotionDue(alias=record.key, job=None, reason="due")
-            if record.current is None:
-                return [due]
-            # Its job rests a day after its end: what serves may vanish long after.
-            return [due, TuningJobHint(job=record.current.checkpoint.job, reason="serves")]
+            # Their jobs may rest, and what serves, or is tested once more, may vanish long after.
+            jobs = {wait.job for wait in record.waiting if wait.tests_since is not None}
+            jobs |= {record.current.checkpoint.job} if record.current is not None else set()
+            hints = [TuningJobHint(job=job, reason="in use") for job in sorted(jobs)]
+            return [PromotionDue(alias=record.key, job=None, reason="due"), *hints]
         case SmokeRun():
             return [
                 SmokeTestDue(
@@ -108,6 +108,7 @@ def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue
                     suite=record.suite_digest,
                     purpose=record.purpose,
                     occasion=record.occasion,
+                    alias=record.alias,
                 )
             ]
         case Job():

@@ -276,13 +276,15 @@ def _allowed(evidence: Evidence, excluded: Container[CheckpointKey]) -> list[Can
 
 
 def as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime) -> datetime:
-    """When evidence must have been fresh: that which people are asked about, as they were asked.
+    """When evidence must have been fresh: that which people are asked about, as they were asked; that which is being
+    renewed, since it was found too old.
 
-    Else it would age under their eyes, and be renewed, which asks them anew.
+    Else it would age under their eyes, and be renewed, which asks them anew; or age while the others' is renewed.
     """
     ask = standing.approval
-    asked = ask is not None and (ask.evidence, ask.policy) == (evidence.digest, policy.digest)
-    return ask.asked_at if ask is not None and asked else now
+    if ask is not None and (ask.evidence, ask.policy) == (evidence.digest, policy.digest):
+        return ask.asked_at
+    return standing.tests_since or now
 
 
 def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], as_of: datetime) -> Iterator[Test]:
