@@ -224,7 +224,7 @@ def _unsettled(policy: Policy, evidence: Evidence, now: datetime) -> Ruling | No
         until = (job.ended_at or job.first_seen_at) + settle.max_wait
         untested = _untested(evidence)
         if untested and now < until:
-            words = f"{len(untested)} checkpoints are still to be tested: {', '.join(untested)}"
+            words = f"still to be tested: {', '.join(untested)}"
             return _waiting(Stage.SETTLE, words, until)
     if settle.quiet is None:
         return None
@@ -239,7 +239,7 @@ def _untested(evidence: Evidence) -> list[str]:
     known = {candidate.key.id: candidate for candidate in evidence.candidates}
     return [
         checkpoint_id
-        for checkpoint_id in evidence.job.checkpoint_ids
+        for checkpoint_id in sorted(evidence.job.checkpoint_ids)
         if (candidate := known.get(checkpoint_id)) is None
         or (candidate.state is not CheckpointState.GONE and candidate.untested)
     ]
@@ -410,6 +410,8 @@ def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Rulin
     """What keeps the chosen one from being promoted, in the order of the stages."""
     for pause in _pauses(policy, standing, now):
         yield replace(chosen, outcome=pause.outcome, stage=pause.stage, reason=pause.reason, until=pause.until)
+        if pause.outcome is Outcome.REJECTED:
+            return
     verdict = next(a.verdict for a in chosen.assessments if a.checkpoint == chosen.candidate)
     why = approval.needed(
         policy,
