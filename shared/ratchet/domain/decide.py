@@ -152,7 +152,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         why = "; ".join(excluded.values()) or f"job {evidence.job.key.id} has no checkpoint"
         return Ruling(outcome=Outcome.REJECTED, stage=Stage.EVIDENCE, reason=f"no candidate: {why}")
     fresh_at = as_of(policy, evidence, standing, now)
-    tests = tuple(_lacking(policy, evidence, allowed, fresh_at))
+    tests = (*_too_old(policy, allowed, fresh_at), *_not_renewed(policy, evidence, fresh_at))
     if tests:
         # While it could not move anyhow, nothing is paid to renew what would only grow old again.
         pause = next(_pauses(policy, standing, now), None)
@@ -162,7 +162,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         if now < until:
             named = ", ".join(dict.fromkeys(f"{test.suite} on {_id(test.checkpoint, evidence)}" for test in tests))
             return replace(_waiting(Stage.SETTLE, f"the evidence is renewed: {named}", until), tests=tests)
-    compared = _as_compared(evidence, tests)
+    compared = as_compared(policy, evidence, fresh_at)
     allowed = _allowed(compared, excluded)
     baseline, use = compared.baseline, policy.baseline
     if baseline is None and use.when_missing is WhenMissing.BLOCK and use.use is not BaselineUse.NONE:
@@ -285,11 +285,11 @@ def as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime)
     return ask.asked_at if ask is not None and asked else now
 
 
-def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], as_of: datetime) -> Iterator[Test]:
-    """Runs that have become too old, and those of the baseline that its candidates are compared with."""
+def _too_old(policy: Policy, allowed: Sequence[Candidate], fresh_at: datetime) -> Iterator[Test]:
+    """Runs of candidates that are to be renewed."""
     digests = {wanted.suite: wanted.suite_digest for wanted in policy.evidence}
     for candidate in allowed:
-        for suite in stale(policy, candidate, as_of):
+        for suite in stale(policy, candidate, fresh_at):
             last = candidate.suites[suite].occasion
             yield Test(
                 checkpoint=candidate.key,
@@ -298,13 +298,18 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], a
                 purpose=Purpose.GATE,
                 occasion=str(int(last) + 1 if last.isdecimal() else 1),
             )
+
+
+def _not_renewed(policy: Policy, evidence: Evidence, fresh_at: datetime) -> Iterator[Test]:
+    """Runs of the baseline, for its candidates to be compared with."""
     baseline = evidence.baseline
     if baseline is None or policy.baseline.rerun is Rerun.NEVER or baseline.state is not CheckpointState.READY:
         return
     # What serves may be a candidate of this very job: its run is as fresh as the others'.
     if baseline.key.job == evidence.job.key and policy.baseline.rerun is not Rerun.ALWAYS:
         return
-    old, occasion = stale(policy, baseline, as_of), str(evidence.job.key)
+    digests = {wanted.suite: wanted.suite_digest for wanted in policy.evidence}
+    old, occasion = stale(policy, baseline, fresh_at), str(evidence.job.key)
     for suite in sorted(compared_suites(policy) & digests.keys()):
         facts = baseline.suites.get(suite)
         if facts is not None and (facts.purpose, facts.occasion) == (Purpose.BASELINE, occasion):
@@ -328,9 +333,9 @@ def compared_suites(policy: Policy) -> set[str]:
     return {suite for metric in metrics if (suite := suite_of(metric)) is not None}
 
 
-def _as_compared(evidence: Evidence, tests: Sequence[Test]) -> Evidence:
-    """Without the runs of the baseline that were to be renewed and were not: what is too old is no evidence."""
-    old = {test.suite for test in tests if test.purpose is Purpose.BASELINE}
+def as_compared(policy: Policy, evidence: Evidence, fresh_at: datetime) -> Evidence:
+    """Without the runs of the baseline that are to be renewed: what is too old is no evidence, nor is what pairs it."""
+    old = {test.suite for test in _not_renewed(policy, evidence, fresh_at)}
     if evidence.baseline is None or not old:
         return evidence
     baseline = without_runs(evidence.baseline, old, "it was not renewed in time")
