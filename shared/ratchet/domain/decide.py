@@ -228,7 +228,7 @@ def _unsettled(policy: Policy, evidence: Evidence, now: datetime) -> Ruling | No
             return _waiting(Stage.SETTLE, words, until)
     if settle.quiet is None:
         return None
-    quiet_at = _newest(evidence) + settle.quiet
+    quiet_at = _newest(policy, evidence) + settle.quiet
     if now < quiet_at:
         return _waiting(Stage.SETTLE, f"nothing new has come for less than {settle.quiet}", quiet_at)
     return None
@@ -245,11 +245,13 @@ def _untested(evidence: Evidence) -> list[str]:
     ]
 
 
-def _newest(evidence: Evidence) -> datetime:
+def _newest(policy: Policy, evidence: Evidence) -> datetime:
     """When the last thing happened that this decision looks at."""
+    wanted = {each.suite for each in policy.evidence}
     times = [evidence.job.ended_at or evidence.job.first_seen_at]
     for candidate in evidence.candidates:
-        times += [candidate.recorded_at, *(facts.finished_at for facts in candidate.suites.values())]
+        runs = (facts.finished_at for suite, facts in candidate.suites.items() if suite in wanted)
+        times += [candidate.recorded_at, *runs]
     return max(times)
 
 

@@ -183,6 +183,12 @@ def test_quiet_waits_until_nothing_new_has_come_for_so_long(newest: Candidate, j
     assert quiet(newest, START + timedelta(minutes=10), **job).outcome is Outcome.PROMOTED
 
 
+def test_a_suite_that_the_policy_does_not_ask_for_breaks_no_quiet() -> None:
+    one = candidate(recorded_at=START - DAY)
+    other = replace(one, suites={"core": ran(finished_at=START - HOUR), "extra": ran()})
+    assert quiet(other, START, ended_at=START - HOUR).outcome is Outcome.PROMOTED
+
+
 # Evidence -------------------------------------------------------------------------------------------------------------
 
 
