@@ -152,7 +152,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         why = "; ".join(excluded.values()) or f"job {evidence.job.key.id} has no checkpoint"
         return Ruling(outcome=Outcome.REJECTED, stage=Stage.EVIDENCE, reason=f"no candidate: {why}")
     fresh_at = as_of(policy, evidence, standing, now)
-    tests = tuple(_lacking(policy, evidence, allowed, fresh_at))
+    tests = (*_too_old(policy, allowed, fresh_at), *_not_renewed(policy, evidence, fresh_at))
     if tests:
         # While it could not move anyhow, nothing is paid to renew what would only grow old again.
         pause = next(_pauses(policy, standing, now), None)
@@ -162,7 +162,7 @@ def decide(policy: Policy, evidence: Evidence, standing: Standing, now: datetime
         if now < until:
             named = ", ".join(dict.fromkeys(f"{test.suite} on {_id(test.checkpoint, evidence)}" for test in tests))
             return replace(_waiting(Stage.SETTLE, f"the evidence is renewed: {named}", until), tests=tests)
-    compared = _as_compared(evidence, tests)
+    compared = as_compared(policy, evidence, fresh_at)
     allowed = _allowed(compared, excluded)
     baseline, use = compared.baseline, policy.baseline
     if baseline is None and use.when_missing is WhenMissing.BLOCK and use.use is not BaselineUse.NONE:
@@ -224,11 +224,11 @@ def _unsettled(policy: Policy, evidence: Evidence, now: datetime) -> Ruling | No
         until = (job.ended_at or job.first_seen_at) + settle.max_wait
         untested = _untested(evidence)
         if untested and now < until:
-            words = f"{len(untested)} checkpoints are still to be tested: {', '.join(untested)}"
+            words = f"still to be tested: {', '.join(untested)}"
             return _waiting(Stage.SETTLE, words, until)
     if settle.quiet is None:
         return None
-    quiet_at = _newest(evidence) + settle.quiet
+    quiet_at = _newest(policy, evidence) + settle.quiet
     if now < quiet_at:
         return _waiting(Stage.SETTLE, f"nothing new has come for less than {settle.quiet}", quiet_at)
     return None
@@ -239,17 +239,19 @@ def _untested(evidence: Evidence) -> list[str]:
     known = {candidate.key.id: candidate for candidate in evidence.candidates}
     return [
         checkpoint_id
-        for checkpoint_id in evidence.job.checkpoint_ids
+        for checkpoint_id in sorted(evidence.job.checkpoint_ids)
         if (candidate := known.get(checkpoint_id)) is None
         or (candidate.state is not CheckpointState.GONE and candidate.untested)
     ]
 
 
-def _newest(evidence: Evidence) -> datetime:
+def _newest(policy: Policy, evidence: Evidence) -> datetime:
     """When the last thing happened that this decision looks at."""
+    wanted = {each.suite for each in policy.evidence}
     times = [evidence.job.ended_at or evidence.job.first_seen_at]
     for candidate in evidence.candidates:
-        times += [candidate.recorded_at, *(facts.finished_at for facts in candidate.suites.values())]
+        runs = (facts.finished_at for suite, facts in candidate.suites.items() if suite in wanted)
+        times += [candidate.recorded_at, *runs]
     return max(times)
 
 
@@ -287,11 +289,11 @@ def as_of(policy: Policy, evidence: Evidence, standing: Standing, now: datetime)
     return standing.tests_since or now
 
 
-def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], as_of: datetime) -> Iterator[Test]:
-    """Runs that have become too old, and those of the baseline that its candidates are compared with."""
+def _too_old(policy: Policy, allowed: Sequence[Candidate], fresh_at: datetime) -> Iterator[Test]:
+    """Runs of candidates that are to be renewed."""
     digests = {wanted.suite: wanted.suite_digest for wanted in policy.evidence}
     for candidate in allowed:
-        for suite in stale(policy, candidate, as_of):
+        for suite in stale(policy, candidate, fresh_at):
             last = candidate.suites[suite].occasion
             yield Test(
                 checkpoint=candidate.key,
@@ -300,13 +302,18 @@ def _lacking(policy: Policy, evidence: Evidence, allowed: Sequence[Candidate], a
                 purpose=Purpose.GATE,
                 occasion=str(int(last) + 1 if last.isdecimal() else 1),
             )
+
+
+def _not_renewed(policy: Policy, evidence: Evidence, fresh_at: datetime) -> Iterator[Test]:
+    """Runs of the baseline, for its candidates to be compared with."""
     baseline = evidence.baseline
     if baseline is None or policy.baseline.rerun is Rerun.NEVER or baseline.state is not CheckpointState.READY:
         return
     # What serves may be a candidate of this very job: its run is as fresh as the others'.
     if baseline.key.job == evidence.job.key and policy.baseline.rerun is not Rerun.ALWAYS:
         return
-    old, occasion = stale(policy, baseline, as_of), str(evidence.job.key)
+    digests = {wanted.suite: wanted.suite_digest for wanted in policy.evidence}
+    old, occasion = stale(policy, baseline, fresh_at), str(evidence.job.key)
     for suite in sorted(compared_suites(policy) & digests.keys()):
         facts = baseline.suites.get(suite)
         if facts is not None and (facts.purpose, facts.occasion) == (Purpose.BASELINE, occasion):
@@ -330,9 +337,9 @@ def compared_suites(policy: Policy) -> set[str]:
     return {suite for metric in metrics if (suite := suite_of(metric)) is not None}
 
 
-def _as_compared(evidence: Evidence, tests: Sequence[Test]) -> Evidence:
-    """Without the runs of the baseline that were to be renewed and were not: what is too old is no evidence."""
-    old = {test.suite for test in tests if test.purpose is Purpose.BASELINE}
+def as_compared(policy: Policy, evidence: Evidence, fresh_at: datetime) -> Evidence:
+    """Without the runs of the baseline that are to be renewed: what is too old is no evidence, nor is what pairs it."""
+    old = {test.suite for test in _not_renewed(policy, evidence, fresh_at)}
     if evidence.baseline is None or not old:
         return evidence
     baseline = without_runs(evidence.baseline, old, "it was not renewed in time")
@@ -412,6 +419,8 @@ def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Rulin
     """What keeps the chosen one from being promoted, in the order of the stages."""
     for pause in _pauses(policy, standing, now):
         yield replace(chosen, outcome=pause.outcome, stage=pause.stage, reason=pause.reason, until=pause.until)
+        if pause.outcome is Outcome.REJECTED:
+            return
     verdict = next(a.verdict for a in chosen.assessments if a.checkpoint == chosen.candidate)
     why = approval.needed(
         policy,

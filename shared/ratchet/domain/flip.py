@@ -13,7 +13,7 @@ from math import floor, inf, isfinite
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
-from ratchet.domain.decide import Outcome, Standing, as_of, decide
+from ratchet.domain.decide import Outcome, Standing, as_compared, as_of, decide
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure
 from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
@@ -70,6 +70,7 @@ def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now:
 def flip(policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime) -> Flip | None:
     """What would let a candidate pass, or warn, that did not; None when no number would, or evidence is missing."""
     fresh_at = as_of(policy, evidence, standing, now)
+    evidence = as_compared(policy, evidence, fresh_at)
 
     def assessed(found: Evidence) -> Assessment:
         return assess(policy, _candidate(found, key), found.baseline, now, as_of=fresh_at)
