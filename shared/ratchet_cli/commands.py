@@ -21,7 +21,7 @@ from ratchet.ports import Store
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place as where
 from ratchet_cli.stores import opened, place, read_settings
-from ratchet_cli.why import moved_to
+from ratchet_cli.telling.decision import moved_to
 
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.2

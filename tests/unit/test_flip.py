@@ -10,8 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ratchet.domain.decide import Outcome, Standing, decide
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured
-from ratchet.domain.flip import GOOD, Change, Flip, applied, applied_to_evidence, flip, flip_choice, flip_gate, unit
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured, unit
+from ratchet.domain.flip import GOOD, Change, Flip, applied, applied_to_evidence, flip, flip_choice, flip_gate
 from ratchet.domain.gates import Verdict, assess, judge
 from ratchet.domain.keys import JobKey
 from ratchet.domain.policy import Gate, Missing, Mode, MustBeat, Policy
