@@ -328,6 +328,12 @@ def compared_suites(policy: Policy) -> set[str]:
     return {suite for metric in metrics if (suite := suite_of(metric)) is not None}
 
 
+def as_compared(policy: Policy, evidence: Evidence, standing: Standing, now: datetime) -> Evidence:
+    """The evidence as gates and choice see it."""
+    allowed = _allowed(evidence, _excluded(evidence, standing))
+    return _as_compared(evidence, tuple(_lacking(policy, evidence, allowed, as_of(policy, evidence, standing, now))))
+
+
 def _as_compared(evidence: Evidence, tests: Sequence[Test]) -> Evidence:
     """Without the runs of the baseline that were to be renewed and were not: what is too old is no evidence."""
     old = {test.suite for test in tests if test.purpose is Purpose.BASELINE}

@@ -13,7 +13,7 @@ from math import floor, inf, isfinite
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
-from ratchet.domain.decide import Outcome, Standing, as_of, decide
+from ratchet.domain.decide import Outcome, Ruling, Standing, as_compared, as_of, decide
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure, unit
 from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
@@ -62,6 +62,7 @@ def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now:
 def flip(policy: Policy, evidence: Evidence, standing: Standing, key: CheckpointKey, now: datetime) -> Flip | None:
     """What would let a candidate pass, or warn, that did not; None when no number would, or evidence is missing."""
     fresh_at = as_of(policy, evidence, standing, now)
+    evidence = as_compared(policy, evidence, standing, now)
 
     def assessed(found: Evidence) -> Assessment:
         return assess(policy, _candidate(found, key), found.baseline, now, as_of=fresh_at)
@@ -87,15 +88,21 @@ def flip_choice(
 
     None when it does serve, does not pass, or no number would.
     """
-    free, held_by_none = unhindered(policy), replace(standing, hold=None)
+    asked = standing.approval
+    fresh = asked is not None and as_of(policy, evidence, standing, now) == asked.asked_at
+
+    def ruled(found: Evidence) -> Ruling:
+        # What was fresh when people were asked is so still, though what they were asked about would be another.
+        ask = replace(asked, evidence=found.digest) if asked is not None and fresh else asked
+        return decide(unhindered(policy), found, replace(standing, hold=None, approval=ask), now)
 
     def serves(found: Evidence) -> bool:
-        ruling = decide(free, found, held_by_none, now)
-        if found.current is not None and found.current.key == key:
+        ruling = ruled(found)
+        if standing.current == key:
             return ruling.outcome is Outcome.KEPT_CURRENT
         return ruling.outcome is Outcome.WOULD_PROMOTE and ruling.candidate == key
 
-    ruling = decide(free, evidence, held_by_none, now)
+    ruling = ruled(evidence)
     good = {assessment.checkpoint for assessment in ruling.assessments if assessment.verdict in GOOD}
     if key not in good or serves(evidence):
         return None
