@@ -47,6 +47,9 @@ DeathCode = Annotated[
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME|30m|2d", help="Only those that died since then, or so long ago.")
 ]
+Asking = Annotated[
+    str | None, typer.Option("--decision", metavar="d-PREFIX", help="The one that asks, where several jobs wait.")
+]
 YAML = Path("ratchet.yaml")
 
 
@@ -262,6 +265,32 @@ def promote(
 
 
 @app.command()
+def approve(
+    alias: Alias,
+    reason: Reason,
+    decision: Asking = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Agree to a promotion that waits for people; the vote is on what was measured, and void once that changes."""
+    _vote("approve", alias, reason, decision, config, context, json)
+
+
+@app.command()
+def reject(
+    alias: Alias,
+    reason: Reason,
+    decision: Asking = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Refuse a promotion that waits for people."""
+    _vote("reject", alias, reason, decision, config, context, json)
+
+
+@app.command()
 def demo(
     scenario: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of the built-in one.")] = None,
     seed: Annotated[int | None, typer.Option(help="For everything random.")] = None,
@@ -313,3 +342,16 @@ def _command(
         text, done = run(config, context, Order(verb, alias, reason, checkpoint, force), as_json=json)
         typer.echo(text)
         raise typer.Exit(OK if done else FINDINGS)
+
+
+def _vote(
+    verb: str, alias: str, reason: str, decision: str | None, config: Path, context: str | None, json: bool
+) -> None:
+    with told():
+        from ratchet_cli.commands import Order
+        from ratchet_cli.votes import run
+
+        order = Order(verb, alias, reason, decision=decision)
+        text, counts = run(config, context, order, typer.echo, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if counts else FINDINGS)

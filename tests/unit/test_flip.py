@@ -10,8 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ratchet.domain.decide import Outcome, Standing, decide
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured
-from ratchet.domain.flip import GOOD, Change, Flip, applied, applied_to_evidence, flip, flip_choice, flip_gate, unit
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured, unit
+from ratchet.domain.flip import GOOD, Change, Flip, applied, applied_to_evidence, flip, flip_choice, flip_gate
 from ratchet.domain.gates import Verdict, assess, judge
 from ratchet.domain.keys import JobKey
 from ratchet.domain.policy import Gate, Missing, Mode, MustBeat, Policy
@@ -191,9 +191,8 @@ def test_one_that_tied_and_was_later_must_be_better_by_more_than_the_tie() -> No
 def test_one_that_did_not_beat_what_serves_is_told_what_would() -> None:
     rules = policy(must_beat=MustBeat(criterion=better(RATE), by=0.02), mode=Mode.DRY_RUN)
     serving = candidate(400, job=EARLIER_JOB, core__pass_rate=rate(95, 100))
-    found = flip_choice(
-        rules, evidence(candidate(core__pass_rate=rate(95, 100)), current=serving), FREE, candidate().key, NOW
-    )
+    table = evidence(candidate(core__pass_rate=rate(95, 100)), current=serving)
+    found = flip_choice(rules, table, Standing(current=serving.key), candidate().key, NOW)
     assert found == Change(metric=RATE, by=2, counted=True)
 
 
@@ -372,10 +371,11 @@ def test_the_smallest_change_of_one_that_lost_makes_it_serve_and_nothing_smaller
     case: tuple[Policy, Evidence, Candidate],
 ) -> None:
     rules, table, mine = case
-    found = flip_choice(rules, table, FREE, mine.key, NOW)
+    standing = Standing(current=table.current.key if table.current else None)
+    found = flip_choice(rules, table, standing, mine.key, NOW)
 
     def serves(changed: Evidence) -> bool:
-        ruling = decide(rules, changed, FREE, NOW)
+        ruling = decide(rules, changed, standing, NOW)
         if changed.current is not None and changed.current.key == mine.key:
             return ruling.outcome is Outcome.KEPT_CURRENT
         return ruling.outcome is Outcome.PROMOTED and ruling.candidate == mine.key

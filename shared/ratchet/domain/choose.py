@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ratchet.domain.evidence import PLACES, Candidate, Measured, in_order, measure, suite_of
+from ratchet.domain.evidence import PLACES, Candidate, Measured, in_order, measure, suite_of, unit
 from ratchet.domain.gates import EPSILON, incomparable, must_be_same
 from ratchet.domain.policy import Criterion, MustBeat
 
@@ -72,14 +72,15 @@ def beats(
     return False, "it is not better than the current by more than the tie"
 
 
-def figure(measured: Measured) -> str:
+def figure(metric: str, measured: Measured) -> str:
     """A value as people read it, with the cases it was counted in."""
-    text = number(measured.value)
+    text = number(metric, measured.value)
     return text if measured.total is None else f"{text} ({measured.count}/{measured.total})"
 
 
-def number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
+def number(metric: str, value: float) -> str:
+    whole = unit(metric) == 1 and value == int(value)
+    return f"{value:.0f}" if whole or abs(value) >= 1000 else f"{value:.3f}"
 
 
 def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: datetime) -> tuple[float, str] | str:
@@ -92,7 +93,7 @@ def _gain(winner: Candidate, other: Candidate, criterion: Criterion, now: dateti
     if why is not None:
         return f"cannot be compared with the current: {metric}, {why}"
     gain = _oriented(ours.value, criterion) - _oriented(theirs.value, criterion)
-    return gain, f"{metric} {figure(ours)} against {figure(theirs)} of the current"
+    return gain, f"{metric} {figure(metric, ours)} against {figure(metric, theirs)} of the current"
 
 
 def _kept(candidates: Sequence[Candidate], criterion: Criterion, now: datetime) -> list[Candidate] | str:

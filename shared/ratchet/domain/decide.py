@@ -518,5 +518,5 @@ def _open(gate: GateResult) -> str:
 
 def _value(gate: GateResult) -> str:
     assert gate.value is not None
-    value = figure(Measured(value=gate.value, source=gate.source, count=gate.count, total=gate.total))
+    value = figure(gate.metric, Measured(value=gate.value, source=gate.source, count=gate.count, total=gate.total))
     return value if gate.low is None else f"{value} [{gate.low:.3f}-{gate.high:.3f}]"

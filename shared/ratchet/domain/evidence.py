@@ -21,6 +21,8 @@ ACROSS_CHECKPOINTS = frozenset({"slope", "is_minimum"})
 """Metrics of a checkpoint that another checkpoint of its job can change."""
 PAIRED = frozenset({"regressions", "improvements"})
 """Metrics of a run that compare it, case by case, with the baseline's run of the same suite."""
+THOUSANDTH = 0.001
+_WHOLE = frozenset({"regressions", "improvements", "flaky_cases", "cases", "tokens", "is_minimum", *PLACES})
 _LOSSES = ("full_valid_loss", "valid_loss")
 
 
@@ -132,6 +134,12 @@ def measure(candidate: Candidate, metric: str, now: datetime) -> Measured | str:
     if is_paired(metric):
         return "no baseline run of the same cases"
     return f"the run of suite {suite} has no {metric.removeprefix(f'suites.{suite}.')}"
+
+
+def unit(metric: str) -> float:
+    """The smallest difference of a metric that is worth a word; of a rate that counts cases it is one case."""
+    name = metric.rpartition(".")[2]
+    return 1.0 if name in _WHOLE or name.endswith("_ms") or metric == DAYS_TO_SHUTDOWN else THOUSANDTH
 
 
 def observe(

@@ -13,16 +13,14 @@ from math import floor, inf, isfinite
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
-from ratchet.domain.decide import Outcome, Standing, as_compared, as_of, decide
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure
+from ratchet.domain.decide import Outcome, Ruling, Standing, as_compared, as_of, decide
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure, unit
 from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, WhenMissing
 
 GOOD = (Verdict.PASS, Verdict.WARN)
 """With these a candidate may be chosen."""
-THOUSANDTH = 0.001
-_WHOLE = frozenset({"regressions", "improvements", "flaky_cases", "cases", "tokens", "is_minimum", *PLACES})
 _FRACTIONS = ("score", "is_minimum", "_rate", "_accuracy")
 _DAYS = (-3650.0, 36500.0)
 
@@ -51,12 +49,6 @@ class Flip:
 
     changes: tuple[Change, ...]
     verdict: Verdict
-
-
-def unit(metric: str) -> float:
-    """The smallest difference of a metric that is worth a word; of a rate that counts cases it is one case."""
-    name = metric.rpartition(".")[2]
-    return 1.0 if name in _WHOLE or name.endswith("_ms") or metric == DAYS_TO_SHUTDOWN else THOUSANDTH
 
 
 def flip_gate(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Change | None:
@@ -96,15 +88,21 @@ def flip_choice(
 
     None when it does serve, does not pass, or no number would.
     """
-    free, held_by_none = _unhindered(policy), replace(standing, hold=None)
+    asked = standing.approval
+    fresh = asked is not None and as_of(policy, evidence, standing, now) == asked.asked_at
+
+    def ruled(found: Evidence) -> Ruling:
+        # What was fresh when people were asked is so still, though what they were asked about would be another.
+        ask = replace(asked, evidence=found.digest) if asked is not None and fresh else asked
+        return decide(unhindered(policy), found, replace(standing, hold=None, approval=ask), now)
 
     def serves(found: Evidence) -> bool:
-        ruling = decide(free, found, held_by_none, now)
-        if found.current is not None and found.current.key == key:
+        ruling = ruled(found)
+        if standing.current == key:
             return ruling.outcome is Outcome.KEPT_CURRENT
         return ruling.outcome is Outcome.WOULD_PROMOTE and ruling.candidate == key
 
-    ruling = decide(free, evidence, held_by_none, now)
+    ruling = ruled(evidence)
     good = {assessment.checkpoint for assessment in ruling.assessments if assessment.verdict in GOOD}
     if key not in good or serves(evidence):
         return None
@@ -252,7 +250,7 @@ def _possible(metric: str, measured: Measured) -> tuple[float, float]:
         return _DAYS
     if measured.total is not None or name.endswith(_FRACTIONS):
         return 0.0, max(1.0, measured.value)
-    if name in _WHOLE or name.endswith(("_ms", "_loss")) or name == "usd":
+    if unit(metric) == 1 or name.endswith("_loss") or name == "usd":
         return 0.0, inf
     return -inf, inf
 
@@ -296,7 +294,7 @@ def _edges_of_choice(policy: Policy, evidence: Evidence, metric: str, now: datet
             yield from (found.value / factor for factor in factors)
 
 
-def _unhindered(policy: Policy) -> Policy:
+def unhindered(policy: Policy) -> Policy:
     """The policy without all that only says when, so that nothing but the choice is looked at."""
     missing = policy.baseline.when_missing
     return replace(
