@@ -3,7 +3,7 @@
 An adapter translates at the edge: no vendor's class, exception or dict crosses a port.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,11 +16,15 @@ from ratchet.domain.records import JobState, Measure
 
 
 class PermanentError(Exception):
-    """It can never work: the event is parked as a dead letter. `code` comes from a closed set, never from input."""
+    """It can never work: the event is parked as a dead letter. `code` comes from a closed set, never from input.
 
-    def __init__(self, code: str) -> None:
+    `afterwards` is done once the letter is kept: whoever remembers that it has died does so last.
+    """
+
+    def __init__(self, code: str, afterwards: Callable[[], object] | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.afterwards = afterwards
 
 
 class RetryableError(Exception):

@@ -23,7 +23,7 @@ from ratchet.domain.keys import AliasKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.messages import message_of
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
-from ratchet.ports import Key, PermanentError, StoreUnavailable
+from ratchet.ports import Key, PermanentError, StoreUnavailable, StoreUncertain
 from ratchet.runtime.ids import SystemIds
 from ratchet.runtime.oidc import OidcVerifier
 from ratchet.runtime.push import Authenticate, consume
@@ -316,6 +316,28 @@ def test_what_can_never_work_is_parked_and_acknowledged(door: Door) -> None:
 
 def test_a_dead_letter_that_cannot_be_kept_is_delivered_again(door: Door) -> None:
     door.park_fails, door.handle = True, _raise(PermanentError("not_ours"))
+    assert door.post(push()) == 503
+    assert door.last("event") == ("event.retried",)
+
+
+def test_nothing_is_done_after_a_death_while_the_letter_cannot_be_kept(door: Door) -> None:
+    done: list[int] = []
+    door.handle = _raise(PermanentError("not_ours", lambda: done.append(len(door.dead))))
+    door.park_fails = True
+    assert (door.post(push()), done) == (503, [])
+
+
+def test_what_is_done_after_a_death_is_done_when_the_letter_is_kept(door: Door) -> None:
+    done: list[int] = []
+    door.handle = _raise(PermanentError("not_ours", lambda: done.append(len(door.dead))))
+    assert (door.post(push()), done) == (204, [1])
+
+
+def test_who_cannot_say_that_it_has_died_gets_the_message_again(door: Door) -> None:
+    def fail() -> None:
+        raise StoreUncertain
+
+    door.handle = _raise(PermanentError("not_ours", fail))
     assert door.post(push()) == 503
     assert door.last("event") == ("event.retried",)
 

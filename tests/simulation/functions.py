@@ -81,8 +81,8 @@ _HEARD = {
 class Functions:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.dead: set[str] = set()
-        """The events that were parked as dead."""
+        self.dead: dict[str, str] = {}
+        """The events that were acknowledged as dead, and their bytes."""
 
     def handle(self, task: Task, topic: Topic, lease: Lease) -> int:
         """Answer one push, as the door does behind its authentication."""
@@ -96,6 +96,10 @@ class Functions:
         told = task.facts.pop("told", [])
         checks.step(f"{task.name} answered {response.status_code} {' '.join(told)}")
         checks.handled(topic, response.status_code, told)
+        letter = task.facts.pop("letter", None)
+        # One that could not be kept has not died: it is delivered again, and may find that all is well by then.
+        if letter is not None and response.status_code == 204:
+            self.dead[letter.event_id] = letter.data
         return response.status_code
 
     def _envelope(self, task: Task, topic: Topic, lease: Lease) -> bytes:
@@ -137,7 +141,7 @@ class Functions:
     def _park(self, task: Task, letter: DeadLetter) -> Outcome:
         clock, ids, _ = self._stage.hands(task)
         self._stage.checks.hit("a message was parked as dead")
-        self.dead.add(letter.event_id)
+        task.facts["letter"] = letter
         return park_dead_letter(letter, store=self._stage.store, clock=clock, ids=ids)
 
     def _apply(self, task: Task, payload: Any) -> Outcome:

@@ -63,7 +63,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """`nobody` is a job that is announced, and that its provider never knows."""
+
     jobs: tuple[JobPlan, ...]
+    nobody: JobKey | None
     hints: tuple[tuple[float, JobKey], ...]
     orders: tuple[Order, ...]
     console: tuple[tuple[float, str, str], ...]
@@ -83,9 +86,11 @@ def plan(chance: Chance) -> Plan:
         chance.rates[kind] = highest * rate**2 if present < 0.5 else 0.0
     jobs = tuple(_jobs(chance))
     in_force = rules(chance, edited=False)
+    nobody = replace(jobs[0].key, id="nobody") if chance.happens("announce", "nobody's job", 0.1) else None
     return Plan(
         jobs=jobs,
-        hints=tuple(_hints(chance, jobs)),
+        nobody=nobody,
+        hints=(*_hints(chance, jobs), *((time, nobody) for time in (300, 301, 900, 2700) if nobody)),
         orders=tuple(_orders(chance, jobs)),
         console=tuple(_console(chance, jobs)),
         outages=tuple(_outages(chance)),

@@ -63,7 +63,7 @@ def test_what_a_bug_killed_is_replayed_after_the_fix_and_ends_recorded(yard: Yar
 
 
 @pytest.mark.parametrize("bug", [PermanentError("not_ours"), SchemaNewer(), KeyError("bug")], ids=repr)
-def test_what_dies_again_dies_in_its_own_row_and_shows(yard: Yard, job: JobKey, bug: Exception) -> None:
+def test_what_dies_again_dies_in_its_own_row_and_shows_row59(yard: Yard, job: JobKey, bug: Exception) -> None:
     sent, yard.bug = yard.hint(job), bug
     yard.deliver()
     first = yard.row("hint-1")

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
@@ -419,13 +420,49 @@ def test_a_differing_later_value_is_a_conflict_once_and_the_first_stays() -> Non
     assert len([e for e in world.bus.published[published:] if e.topic == "checkpoints"]) == 0
 
 
-def test_a_job_that_the_provider_does_not_know_is_looked_at_three_times_and_then_dead_row28() -> None:
-    world = World()
-    hint = TuningJobHint(job=JobKey(Provider.VERTEX, "42", "us-central1", "404"), reason="test")
-    assert isinstance(world.deliver_payload(hint), Deferred)
-    assert isinstance(world.deliver_payload(hint), Deferred)
-    with pytest.raises(PermanentError, match="job_unknown"):
+UNKNOWN = TuningJobHint(job=JobKey(Provider.VERTEX, "42", "us-central1", "404"), reason="test")
+
+
+def look_for_an_hour(world: World, hint: TuningJobHint) -> PermanentError:
+    """A first look, and again after 20, 40 and 60 minutes, each with hints that come in a burst."""
+    for _ in range(3):
+        for _ in range(4):
+            assert isinstance(world.deliver_payload(hint), Deferred)
+        world.clock.time += RECHECK
+    with pytest.raises(PermanentError, match="job_unknown") as died:
         world.deliver_payload(hint)
+    return died.value
+
+
+def test_a_job_that_the_provider_does_not_know_is_looked_for_again_three_times_over_an_hour_row28() -> None:
+    world = World()
+    start = world.clock.time
+    look_for_an_hour(world, UNKNOWN)
+    assert world.clock.time - start == timedelta(hours=1)
+
+
+def test_a_look_a_second_too_soon_does_not_count_row28() -> None:
+    world = World()
+    world.deliver_payload(UNKNOWN)
+    for _ in range(10):
+        world.clock.time += RECHECK - timedelta(seconds=1)
+        world.deliver_payload(UNKNOWN)
+        world.clock.time += timedelta(seconds=1)
+        if world.clock.time - START >= timedelta(hours=1):
+            break
+        assert isinstance(world.deliver_payload(UNKNOWN), Deferred)
+    with pytest.raises(PermanentError, match="job_unknown"):
+        world.deliver_payload(UNKNOWN)
+
+
+def test_who_dies_before_a_dead_job_is_marked_lets_its_event_die_again() -> None:
+    world = World()
+    look_for_an_hour(world, UNKNOWN)
+    with pytest.raises(PermanentError, match="job_unknown") as died:
+        world.deliver_payload(UNKNOWN)
+    assert died.value.afterwards is not None
+    died.value.afterwards()
+    assert world.deliver_payload(UNKNOWN) == Ignored("job_unknown")
 
 
 def test_a_dead_job_is_dead_once_whatever_rules_come() -> None:
@@ -433,11 +470,9 @@ def test_a_dead_job_is_dead_once_whatever_rules_come() -> None:
     job = world.job("8812", {100: 0.95})
     world.hint(job)
     del world.provider.jobs[job]
-    hint = TuningJobHint(job=job, reason="test")
-    world.deliver_payload(hint)
-    world.deliver_payload(hint)
-    with pytest.raises(PermanentError, match="job_unknown"):
-        world.deliver_payload(hint)
+    died = look_for_an_hour(world, TuningJobHint(job=job, reason="test"))
+    assert died.afterwards is not None
+    died.afterwards()
     world.rules = rules(policy(mode=Mode.DRY_RUN))
     world.sweep(1)
     published = len(world.bus.published)

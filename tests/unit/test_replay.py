@@ -152,7 +152,7 @@ def test_a_webhook_that_died_at_the_edge_is_read_again_as_a_hint_that_its_reader
     assert base64.b64decode(row.data).decode() == WEBHOOK
 
 
-def test_a_recorded_event_may_be_replayed_by_its_id_and_changes_nothing(yard: Yard) -> None:
+def test_a_recorded_event_may_be_replayed_by_its_id_and_changes_nothing_row59(yard: Yard) -> None:
     yard.bug = PermanentError("not_ours")
     job = yard.world.job("8812", {200: 0.95})
     yard.hint(job)
@@ -168,7 +168,7 @@ def test_a_recorded_event_may_be_replayed_by_its_id_and_changes_nothing(yard: Ya
     assert yard.run("replay", "--reason", "not_ours") == (0, "0 replayed by local:ana\n")
 
 
-def test_unknown_ids_are_told_and_the_known_go_on(yard: Yard) -> None:
+def test_unknown_ids_are_told_and_the_known_go_on_row59(yard: Yard) -> None:
     yard.park("e-1", "tuning-jobs", b64("{}"), "bad_json")
     code, said = yard.run("replay", "--id", "e-0", "--id", "e-1", "--id", "e-1")
     assert (code, said.splitlines()) == (
@@ -236,7 +236,7 @@ def test_five_go_out_a_second_evenly_however_long_each_takes(yard: Yard, taken: 
     assert gaps == pytest.approx([max(1 / A_SECOND, taken)] * 11)
 
 
-def test_thousands_that_die_again_at_once_are_replayed_once_each(yard: Yard) -> None:
+def test_thousands_that_die_again_at_once_are_replayed_once_each_row59(yard: Yard) -> None:
     many, watch = deep(250, 10_000), Watch()
     for n in range(many):
         yard.park(f"e-{n}", "tuning-jobs", b64("[]"), "bad_json")

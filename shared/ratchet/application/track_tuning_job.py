@@ -240,25 +240,31 @@ def _remember_trigger(key: JobKey, actor: str, store: Store, ids: Ids, now: date
 def _unknown(
     key: JobKey, stored: Stored[Job] | None, store: Store, ids: Ids, now: datetime, rules_digest: str
 ) -> Outcome:
-    """The provider does not know the job (yet): look three times over an hour, then it is dead."""
+    """The provider does not know the job (yet): look again three times over an hour, then it is dead."""
     before = stored or Stored(Job(key=key, state=JobState.UNKNOWN, first_seen_at=now), None)
     if stored is not None and stored.value.rechecks >= RECHECKS:
         # It is dead already, once; only the rules it was looked at under are kept, or every sweep would ask again.
         if stored.value.selected_under != rules_digest:
             store.commit([stored.write(replace(stored.value, selected_under=rules_digest))], ids.fresh())
         return Ignored("job_unknown")
-    rechecks = before.value.rechecks + 1
+    last = before.value.rechecked_at
+    if last is not None and now < last + RECHECK:
+        # Hints come in bursts: ten of them within a second are one look.
+        return Deferred(last + RECHECK)
+    rechecks = before.value.rechecks + (last is not None)
     dead = rechecks >= RECHECKS
     job = replace(
         before.value,
         rechecks=rechecks,
+        rechecked_at=now,
         selected_under=rules_digest,
         next_look_at=None if dead else now + RECHECK,
     )
+    if dead:
+        # Marked last: who dies before that lets the event die again, in the same row, and not in silence.
+        raise PermanentError("job_unknown", lambda: store.commit([before.write(job)], ids.fresh()))
     if store.commit([before.write(job)], ids.fresh()) is Commit.CONFLICT:
         return Ignored("raced")
-    if dead:
-        raise PermanentError("job_unknown")
     return Deferred(now + RECHECK)
 
 

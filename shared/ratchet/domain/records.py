@@ -59,6 +59,7 @@ class Job:
     missing: Mapping[str, datetime] = field(default_factory=dict)
     selected_under: str = ""
     rechecks: int = 0
+    rechecked_at: datetime | None = None
     next_look_at: datetime | None = None
 
 

@@ -101,6 +101,8 @@ def settle(
             _report(content if isinstance(content, Ignored) else handle(content))
         except PermanentError as exc:
             park(push.dead(topic, exc.code))
+            if exc.afterwards is not None:
+                exc.afterwards()
             log.emit(log.Event.SETTLED, outcome="dead", code=exc.code)
     except SchemaNewer:
         return _retry(503, "schema_new")

@@ -1,7 +1,11 @@
 """I16: a dead letter keeps what arrived, and counts each death and each replay once."""
 
+from base64 import b64decode
+from collections.abc import Mapping
+
+from ratchet.ports import Key
 from simulation.promises.change import Change
-from simulation.promises.watch import Watch
+from simulation.promises.watch import Document, Watch
 
 
 def dead_letter(watch: Watch, change: Change) -> None:
@@ -17,3 +21,9 @@ def dead_letter(watch: Watch, change: Change) -> None:
         watch.expect("I16", after["replayed_at"] is None, "a second death does not show")
         if before["replays"]:
             watch.hit("a replayed event died again")
+
+
+def tells_of(documents: Mapping[Key, Document], job: str) -> bool:
+    """Whether a dead letter names this job."""
+    letters = [document for key, document in documents.items() if key.collection == "dead_letters"]
+    return any(job in b64decode(letter["data"]).decode(errors="replace") for letter in letters)

@@ -1,15 +1,28 @@
-"""I4, I5, I11, I23: jobs and checkpoints stand under their own keys, forget nothing, and move along the state graph."""
+"""I4, I5, I11, I16, I23: jobs and checkpoints have a record each, that forgets nothing and keeps to the states."""
 
+from datetime import timedelta
+
+from ratchet.domain.codec import parse_time
 from ratchet.domain.keys import digest
 from simulation.promises.change import Change
+from simulation.promises.dead_letters import tells_of
 from simulation.promises.watch import Watch
 
+_RECHECKS = 3
+_LOOKED_FOR = timedelta(hours=1, seconds=-30)
+"""So often, and within that time (clocks differ), a job that its provider does not know is looked for again."""
 _ONCE = ("key", "job", "step", "epoch", "target", "model", "base_model", "labels", "job_created_at", "recorded_at")
 
 
 def job(watch: Watch, change: Change) -> None:
     before, after = change.before, change.after
     watch.expect("I4", change.key.id == digest(after["key"]), "a job under a foreign key")
+    if after["rechecks"] >= _RECHECKS > (before or {"rechecks": 0})["rechecks"]:
+        told = tells_of(watch.documents, after["key"])
+        watch.expect("I16", told, "a job was marked as dead before any letter tells of it")
+        waited = watch.now - parse_time(after["first_seen_at"])
+        watch.expect("row 28", waited >= _LOOKED_FOR, f"a job was given up after {waited}")
+        watch.hit("a job that its provider does not know was given up")
     if before is None:
         return
     for name in ("key", "first_seen_at"):

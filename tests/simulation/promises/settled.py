@@ -1,13 +1,14 @@
 """Liveness: what must be true once the faults have ended and the system had its time."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ratchet.domain.codec import format_time
 from ratchet.domain.decide import command_key
 from ratchet.domain.events import Command
 from ratchet.domain.keys import digest
 from ratchet.ports import Key
+from simulation.promises.dead_letters import tells_of
 from simulation.provider import CANARY, JobPlan
 from simulation.stage import Stage
 
@@ -26,10 +27,10 @@ def overdue(stage: Stage) -> Iterator[str]:
             yield f"{key.collection} {document.get('key', key.id)} was due at {due}"
 
 
-def left(stage: Stage, commands: Iterable[Command], dead: Iterable[str]) -> list[str]:
-    """What is not yet as it must be in the end."""
+def left(stage: Stage, commands: Iterable[Command], dead: Mapping[str, str]) -> list[str]:
+    """What is not yet as it must be in the end. `dead`: the bytes of each event that died, by its id."""
     jobs = [words for job in stage.world.jobs.values() for words in _job(stage, job)]
-    return [*jobs, *_aliases(stage), *_defaults(stage), *_messages(stage, commands, dead)]
+    return [*jobs, *_nobodys(stage), *_aliases(stage), *_defaults(stage), *_messages(stage, commands, dead)]
 
 
 def _job(stage: Stage, job: JobPlan) -> Iterator[str]:
@@ -56,6 +57,18 @@ def _job(stage: Stage, job: JobPlan) -> Iterator[str]:
             yield f"checkpoint {name} was decided on, and never tested"
 
 
+def _nobodys(stage: Stage) -> Iterator[str]:
+    """I1: a job that its provider does not know ends among the dead letters; nobody looks for it for ever."""
+    key, documents = stage.plan.nobody, stage.checks.documents
+    known = documents.get(Key("jobs", digest(str(key)))) if key else None
+    if known is None:
+        return
+    if known["next_look_at"] is not None:
+        yield f"job {key}, which nobody made, is still looked for"
+    if not tells_of(documents, str(key)):
+        yield f"job {key}, which nobody made, is not among the dead letters"
+
+
 def _aliases(stage: Stage) -> Iterator[str]:
     for key, document in stage.checks.documents.items():
         if key.collection != "aliases":
@@ -80,18 +93,18 @@ def _defaults(stage: Stage) -> Iterator[str]:
             yield f"{model['name']} shows {shown}, recorded is {model['default']}"
 
 
-def _messages(stage: Stage, commands: Iterable[Command], dead: Iterable[str]) -> Iterator[str]:
+def _messages(stage: Stage, commands: Iterable[Command], dead: Mapping[str, str]) -> Iterator[str]:
     documents = stage.checks.documents
     waiting = sum(stage.queue.counts().values())
     if waiting:
         yield f"{waiting} messages are not settled"
-    parked = {row["event_id"] for key, row in documents.items() if key.collection == "dead_letters"}
+    letters = [row for key, row in documents.items() if key.collection == "dead_letters"]
+    parked, kept = {row["event_id"] for row in letters}, {row["data"] for row in letters}
     for command in commands:
         decided = Key("decisions", command_key(command.alias, command.id)) in documents
         if not decided and command.id not in parked:
             yield f"command {command.id} has no decision"
-    for ident in set(dead) - parked:
-        yield f"{ident} died and is not parked"
+    yield from (f"{ident} died and is not parked" for ident, data in dead.items() if data not in kept)
 
 
 def leaks(stage: Stage) -> Iterator[str]:
