@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ratchet.adapters.rules import comparisons
 from ratchet.adapters.rules.reading import NAME, SPAN, Model
-from ratchet.domain.alias import KEPT_MOVES
+from ratchet.domain.records import KEPT_MOVES
 
 APPROVER = r"^(\*|[A-Za-z0-9._%+-]+)@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"

@@ -104,7 +104,7 @@ class Reader:
 def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
     where: Where = error["loc"]
     # A dict key adds a part of pydantic's own to the place; the nearest line is still right.
-    name = str(where[-1]) if where else "the file"
+    name = next((part for part in reversed(where) if isinstance(part, str)), "the file")
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(kind, where[:-1])
@@ -116,7 +116,7 @@ def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
         case "missing":
             return document.finding(where[:-1], f"`{name}` is missing", "add it")
         case "literal_error":
-            return _wrong_word(error, where, document)
+            return _wrong_word(error, name, where, document)
         case "string_pattern_mismatch":
             mend = "use letters, digits and dashes, lower case for names"
             return document.finding(where, f"`{name}` is {shown(error['input'])!r}", mend)
@@ -133,12 +133,11 @@ def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
     return document.finding(where, f"`{name}` does not fit", message)
 
 
-def _wrong_word(error: Any, where: Where, document: Document) -> Finding:
+def _wrong_word(error: Any, name: str, where: Where, document: Document) -> Finding:
     known = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-    place = next((part for part in reversed(where) if isinstance(part, str)), "")
     word = str(error["input"])
     mend = did_you_mean(word, known, f"use {' or '.join(known)}")
-    return document.finding(where, f"`{place}` is {shown(word)!r}", mend)
+    return document.finding(where, f"`{name}` is {shown(word)!r}", mend)
 
 
 def _keys_at(kind: type[Model], where: Where) -> set[str]:
