@@ -51,9 +51,8 @@ def test_a_missing_folder_is_named(folders: Folders) -> None:
 
 def test_a_suite_with_a_finding_is_not_also_called_unknown(folders: Folders) -> None:
     (folders[1] / "s.yaml").write_text(SUITE.replace("{word: hi}", "{}"))
-    assert [finding.partition(",")[0] for finding in said(folders)] == [
-        "suites/s.yaml:6: an undefined variable: 'word' is undefined"
-    ]
+    undefined = "suites/s.yaml:6: an undefined variable: 'word' is undefined"
+    assert [finding.partition(",")[0] for finding in said(folders)] == [undefined]
     (folders[1] / "s.yaml").write_text("{")
     assert [finding.partition(":")[0] for finding in said(folders)] == ["suites/s.yaml"]
     (folders[1] / "s.yaml").write_text(SUITE.replace("name: core", "name: kore").replace("{word: hi}", "{}"))
