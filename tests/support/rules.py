@@ -113,3 +113,15 @@ def shuffled(value: Any, draw: Callable[[st.SearchStrategy[Any]], Any]) -> Any:
     if isinstance(value, dict):
         return {key: shuffled(value[key], draw) for key in draw(st.permutations(list(value)))}
     return [shuffled(item, draw) for item in value] if isinstance(value, list) else value
+
+
+def replaced(document: dict[str, Any], value: Any, draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
+    """The document with this value in some place of it."""
+    place: Any = document
+    while True:
+        key = draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[key], dict | list) or not place[key] or draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = value
+    return document

@@ -25,7 +25,7 @@ from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import Checkpoint, CheckpointState, Lease, Measure, Purpose, RunOutcome, SmokeRun, Summary
 from support.depth import deep
-from support.rules import FULL_POLICY, FULL_SUITE, POLICY, SUITE, Folders, make, rules_of, said
+from support.rules import FULL_POLICY, FULL_SUITE, POLICY, SUITE, Folders, make, replaced, rules_of, said
 
 
 @pytest.fixture
@@ -318,13 +318,7 @@ def test_any_value_in_any_place_loads_or_is_a_finding(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, value: Any
 ) -> None:
     sources = [yaml.safe_load(FULL_POLICY), yaml.safe_load(FULL_SUITE)]
-    place: Any = data.draw(st.sampled_from(sources))
-    while True:
-        key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
-        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
-            break
-        place = place[key]
-    place[key] = value
+    replaced(data.draw(st.sampled_from(sources)), value, data.draw)
     with suppress(RuleErrors):
         rules_of(sources[0], sources[1], tmp_path_factory.mktemp("rules"))
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from ratchet.adapters.yaml_files import Document, Finding, Where, did_you_mean, shown
 
@@ -71,6 +73,32 @@ def span_text(span: timedelta) -> str:
     """The one way to write a span, in the largest unit that needs no fraction; a day is 24h."""
     seconds = int(span.total_seconds())
     return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
+
+
+def json_schema(kind: type[Model]) -> dict[str, Any]:
+    """What an editor completes and checks such a file by."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **kind.model_json_schema(schema_generator=_Schema),
+    }
+
+
+class _Schema(GenerateJsonSchema):
+    """As people write it: a key that has no value is left out, so it is never null."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        written = super().default_schema(schema)
+        # A part's default is the defaults of its keys, and an empty list is no value to suggest.
+        if isinstance(written.get("default"), dict) or written.get("default") in (None, []):
+            written = {key: value for key, value in written.items() if key != "default"}
+        return written
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        # `Maxwait` tells nobody more than `maxWait` does.
+        return False
 
 
 @dataclass
