@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.adapters.rule_files import (
     RuleErrors,
+    check,
     load_policy,
     load_rules,
     policy_from_text,
@@ -27,11 +28,31 @@ from ratchet.domain.records import Checkpoint, CheckpointState, Lease, Measure, 
 from support.depth import deep
 from support.rules import FULL_POLICY, FULL_SUITE, POLICY, SUITE, Folders, make, replaced, rules_of, said
 
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.chdir(tmp_path)
     return make(Path(), POLICY, SUITE)
+
+
+def test_the_worked_examples_load_clean_and_change_nothing() -> None:
+    folders = SHARED / "policies", SHARED / "suites"
+    assert check(*folders, datetime(2026, 11, 22, tzinfo=UTC)) == []
+    rules = load_rules(*folders)
+    assert [(policy.name, str(policy.alias), policy.mode) for policy in rules.policies] == [
+        ("approval-on-warn", "refunds@prod", Mode.DRY_RUN),
+        ("beats-the-current", "support-router@prod", Mode.DRY_RUN),
+        ("best-of-the-job", "support-router@staging", Mode.DRY_RUN),
+    ]
+    assert {name: len(suite.cases) for name, suite in rules.suites.items()} == {
+        "refund-answers": 20,
+        "support-core": 12,
+        "support-desks": 60,
+    }
+    # Each suite is there for a policy.
+    assert {wanted.suite for policy in rules.policies for wanted in policy.evidence} == set(rules.suites)
 
 
 def test_two_policies_or_suites_of_one_name_are_refused(folders: Folders) -> None:
