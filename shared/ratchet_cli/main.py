@@ -132,6 +132,15 @@ def check(
         raise typer.Exit(OK if clean else FINDINGS)
 
 
+@app.command()
+def schema(kind: Annotated[Literal["policy", "suite"], typer.Argument(help="What it is of.")]) -> None:
+    """Print the JSON Schema by which an editor completes and checks such a file."""
+    with told():
+        from ratchet_cli.schema import run
+
+        typer.echo(run(kind))
+
+
 @audit.command()
 def verify(
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every row there, as JSON lines.")] = None,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from ratchet.adapters.rules.lints import lint, lint_times, lint_together
 from ratchet.adapters.rules.policies import PolicyReader, empty_values, spelled_out
@@ -20,22 +21,23 @@ from ratchet.domain.policy import Mode, Policy
 from ratchet.domain.rules import Rules
 from ratchet.domain.suite import Suite
 
-__all__ = ["Finding", "RuleErrors", "check", "load_rules", "policy_from_text", "suite_from_text"]
+__all__ = ["Finding", "RuleErrors", "check", "load_policy", "load_rules", "policy_from_text", "suite_from_text"]
 
 
 def load_rules(policies_dir: Path, suites_dir: Path) -> Rules:
     """Raises: RuleErrors."""
-    loaded = _Loaded.of(policies_dir, suites_dir)
-    errors = [finding for finding in loaded.findings if finding.severity == "error"]
-    if errors:
-        raise RuleErrors(errors)
-    policies = _owned([policy for _, policy in loaded.policies])
-    parts = [f"suite:{suite.digest}" for _, suite in sorted(loaded.suites.items())]
-    return Rules(
-        policies=policies,
-        suites=loaded.suites,
-        digest=digest(*(f"policy:{policy.digest}" for policy in policies), *parts),
-    )
+    return _Loaded.of(policies_dir, suites_dir).rules()
+
+
+def load_policy(path: Path, suites_dir: Path) -> Rules:
+    """The rules that this one policy would make, whatever others there are.
+
+    Raises:
+        RuleErrors.
+    """
+    loaded = _Loaded()
+    loaded.read_policies([path], loaded.read_suites(suites_dir))
+    return loaded.rules()
 
 
 def check(policies_dir: Path, suites_dir: Path, now: datetime | None = None) -> list[Finding]:
@@ -47,7 +49,7 @@ def check(policies_dir: Path, suites_dir: Path, now: datetime | None = None) -> 
     if now is not None:
         for document, policy in loaded.policies:
             loaded.findings += lint_times(document, policy, now)
-    return sorted(loaded.findings, key=lambda finding: (finding.file, finding.line))
+    return loaded.in_order()
 
 
 def policy_from_text(text: str) -> Policy:
@@ -102,24 +104,36 @@ def _owned(policies: Sequence[Policy]) -> tuple[Policy, ...]:
 
 @dataclass
 class _Loaded:
-    """What two folders hold, and all that is wrong with it. A policy is here even where something is."""
+    """What the files hold, and all that is wrong with it. A policy is here even where something is."""
 
     policies: list[tuple[Document, Policy]] = field(default_factory=list)
     suites: dict[str, Suite] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @classmethod
-    def of(cls, policies_dir: Path, suites_dir: Path) -> "_Loaded":
+    def of(cls, policies_dir: Path, suites_dir: Path) -> Self:
         loaded = cls()
-        broken = loaded._read_suites(suites_dir)
-        loaded._read_policies(policies_dir, broken)
-        loaded.findings.sort(key=lambda finding: (finding.file, finding.line))
+        broken = loaded.read_suites(suites_dir)
+        loaded.read_policies(loaded._files(policies_dir), broken)
         return loaded
 
-    def _read_suites(self, folder: Path) -> set[str] | None:
+    def in_order(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda finding: (finding.file, finding.line))
+
+    def rules(self) -> Rules:
+        """Raises: RuleErrors."""
+        errors = [finding for finding in self.in_order() if finding.severity == "error"]
+        if errors:
+            raise RuleErrors(errors)
+        policies = _owned([policy for _, policy in self.policies])
+        parts = [f"policy:{policy.digest}" for policy in policies]
+        parts += [f"suite:{suite.digest}" for _, suite in sorted(self.suites.items())]
+        return Rules(policies=policies, suites=self.suites, digest=digest(*parts))
+
+    def read_suites(self, folder: Path) -> set[str] | None:
         """The names of suites that are wrong; None when that may be any name."""
         before = len(self.findings)
-        documents = list(self._documents(folder, times_in_quotes=False))
+        documents = list(self._documents(self._files(folder), unambiguous=False))
         # A file that nobody can read may hold any suite: to call one unknown would be a guess.
         unnamed = len(self.findings) > before
         broken: set[str] = set()
@@ -136,10 +150,10 @@ class _Loaded:
                 self.suites[suite.name] = suite
         return None if unnamed else broken
 
-    def _read_policies(self, folder: Path, broken: set[str] | None) -> None:
+    def read_policies(self, paths: Sequence[Path], broken: set[str] | None) -> None:
         digests = {name: suite.digest for name, suite in self.suites.items()}
         names: set[str] = set()
-        for document in map(spelled_out, self._documents(folder, times_in_quotes=True)):
+        for document in map(spelled_out, self._documents(paths, unambiguous=True)):
             empty = list(empty_values(document))
             self.findings += empty
             model = None if empty else validated(PolicyFile, document, self.findings)
@@ -157,14 +171,17 @@ class _Loaded:
         what = f"another {kind} is named `{name}`"
         self.findings.append(document.finding(("metadata", "name"), what, "rename one of them"))
 
-    def _documents(self, folder: Path, *, times_in_quotes: bool) -> Iterator[Document]:
+    def _files(self, folder: Path) -> Sequence[Path]:
         if not folder.is_dir():
             mend = "create it, or mend the settings"
             self.findings.append(Finding(folder.as_posix(), 1, "there is no such folder", mend))
-            return
-        for path in sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")):
+            return []
+        return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+
+    def _documents(self, paths: Sequence[Path], *, unambiguous: bool) -> Iterator[Document]:
+        for path in paths:
             try:
-                yield read(path, times_in_quotes=times_in_quotes)
+                yield read(path, unambiguous=unambiguous)
             except BadYaml as exc:
                 self.findings.append(exc.finding)
 

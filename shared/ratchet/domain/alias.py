@@ -8,7 +8,7 @@ from typing import Any
 from ratchet.domain.codec import canonical, decode, encode
 from ratchet.domain.decide import Decision
 from ratchet.domain.keys import JobKey, digest
-from ratchet.domain.records import Alias, Ask, HistoryRow, Lease, Move, Pointer, Wait, Watch
+from ratchet.domain.records import KEPT_MOVES, Alias, Ask, HistoryRow, Lease, Move, Pointer, Wait, Watch
 
 DRIFT_LOOK = timedelta(minutes=5)
 DRIFT_CONFIRM = timedelta(minutes=1)
@@ -16,7 +16,6 @@ DRIFT_CONFIRM = timedelta(minutes=1)
 CURRENT_LOOK = timedelta(hours=1)
 HELD_LOOK = timedelta(minutes=5)
 TEST_LOOK = timedelta(minutes=10)
-KEPT_MOVES = 20
 _KEPT_GOOD = 5
 BESIDE_HISTORY = ("head", "next_look_at")
 """What an alias holds that no row speaks of."""

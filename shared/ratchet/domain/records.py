@@ -303,6 +303,10 @@ class Move:
     rolled_back: bool = False
 
 
+KEPT_MOVES = 20
+"""How many moves an alias remembers: for its pace, and for the breaker of roll-backs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
     actor: str

@@ -6,12 +6,12 @@ What an editor shows comes from here, too; so does the JSON Schema, whose patter
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ratchet.adapters.rules import comparisons
 from ratchet.adapters.rules.reading import NAME, SPAN, Model
-from ratchet.domain.alias import KEPT_MOVES
+from ratchet.domain.records import KEPT_MOVES
 
 APPROVER = r"^(\*|[A-Za-z0-9._%+-]+)@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -21,6 +21,7 @@ UNTIL_RELEASED = "untilReleased"
 MOST_MOVES = KEPT_MOVES // 2
 """An alias remembers its last moves alone, and up to every other one may be a roll-back: more cannot be counted."""
 
+_ONCE: dict[str, Any] = {"uniqueItems": True}
 _SPAN: dict[str, Any] = {"type": "string", "pattern": SPAN, "examples": ["10m", "24h", "3d"]}
 Name = Annotated[str, Field(pattern=NAME)]
 Span = Annotated[str, WithJsonSchema(_SPAN)]
@@ -36,11 +37,13 @@ class Metadata(Model):
 class Select(Model):
     """Which checkpoints the policy is about: whatever is named here must fit."""
 
-    providers: Annotated[list[Literal["vertex", "openai"]], Field(min_length=1)]
+    providers: list[Literal["vertex", "openai"]] = Field(min_length=1, json_schema_extra=_ONCE)
     labels: dict[str, str] = Field({}, description="Labels (Vertex) or metadata (OpenAI) that the job must have.")
-    base_models: list[str] = Field([], description="Any of these; empty: any at all.")
+    base_models: list[str] = Field([], description="Any of these; empty: any at all.", json_schema_extra=_ONCE)
     names: list[Annotated[str, Field(min_length=1)]] = Field(
-        [], description="Shell patterns, such as support-*: one must fit the name that people gave the job."
+        [],
+        description="Shell patterns, such as support-*: one must fit the name that people gave the job.",
+        json_schema_extra=_ONCE,
     )
 
 
@@ -67,7 +70,9 @@ class Evidence(Model):
     """What must be known of a checkpoint before it may pass."""
 
     suites: list[WantedSuite] = Field([], description="Every checkpoint is tested with each of them.")
-    metrics: list[str] = Field([], description="Metrics that must have been measured, whatever gates say.")
+    metrics: list[str] = Field(
+        [], description="Metrics that must have been measured, whatever gates say.", json_schema_extra=_ONCE
+    )
 
 
 class Baseline(Model):
@@ -109,7 +114,9 @@ class Gate(Model):
         "inconclusive", description="What to say where the metric was not measured, or cannot be compared."
     )
     comparable: list[Literal["dataset", "tokenizer"]] | None = Field(
-        None, description="What must be the same before it is compared. Losses: both, unless said otherwise."
+        None,
+        description="What must be the same before it is compared. Losses: both, unless said otherwise.",
+        json_schema_extra=_ONCE,
     )
     confidence: Confidence | None = None
 
@@ -138,8 +145,7 @@ class Choose(Model):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         long = handler.resolve_ref_schema(handler(core))
-        order = {key: value for key, value in long["properties"]["order"].items() if key != "default"}
-        return {"anyOf": [order, {**long, "required": ["order"]}], "description": long.pop("description")}
+        return {"anyOf": [long["properties"]["order"], {**long, "required": ["order"]}]}
 
 
 class Approval(Model):
@@ -151,7 +157,9 @@ class Approval(Model):
         [], alias="from", description="Addresses, or *@domain; empty: whoever may give commands."
     )
     not_by: list[Literal["trigger"]] = Field(
-        ["trigger"], description="Who started the tuning job does not count, unless this is empty."
+        ["trigger"],
+        description="Who started the tuning job does not count, unless this is empty.",
+        json_schema_extra=_ONCE,
     )
     expires: Span = Field("48h", description="Then it is rejected.")
 
@@ -166,7 +174,7 @@ class Pacing(Model):
 class Weekly(Model):
     """On these days, from one time to another; a window that ends earlier than it begins ends on the next day."""
 
-    days: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Field(min_length=1)]
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(min_length=1, json_schema_extra=_ONCE)
     start: Annotated[str, WithJsonSchema({"type": "string", "pattern": CLOCK})] = Field(
         alias="from", description='In quotes: "16:00".'
     )
@@ -212,7 +220,9 @@ class RollBack(Model):
     """What goes back to the last good without a person. A roll-back waits for no window and no cooldown."""
 
     triggers: list[Literal["watchFailed", "endpointGone"]] = Field(
-        ["watchFailed"], description="The watch has failed; what serves is not there any more."
+        ["watchFailed"],
+        description="The watch has failed; what serves is not there any more.",
+        json_schema_extra=_ONCE,
     )
     hold: Hold = Field(UNTIL_RELEASED, description="How long automation is off for the alias afterwards.")
     breaker: Annotated[int, Field(ge=1, le=MOST_MOVES)] = Field(
@@ -241,7 +251,9 @@ class PolicySpec(Model):
     approval: Approval = Approval()
     pacing: Pacing = Pacing()
     windows: list[Window] = Field([], description="With an allow window, whatever none allows is closed.")
-    apply: list[Literal["vertexDefault"]] = Field([], description="What else is set when the alias moves.")
+    apply: list[Literal["vertexDefault"]] = Field(
+        [], description="What else is set when the alias moves.", json_schema_extra=_ONCE
+    )
     watch: Watch | None = None
     rollback: RollBack = RollBack()
     drift: Literal["adopt", "revert", "hold"] = Field(
@@ -251,6 +263,8 @@ class PolicySpec(Model):
 
 class PolicyFile(Model):
     """Which checkpoint serves as line@alias, and what it must have shown before."""
+
+    model_config = ConfigDict(title="Promotion policy of Ratchet")
 
     LATER = frozenset(
         {
@@ -262,18 +276,3 @@ class PolicyFile(Model):
     kind: Literal["PromotionPolicy"]
     metadata: Metadata
     spec: PolicySpec
-
-
-class Schema(GenerateJsonSchema):
-    """As people write it: a key that has no value is left out, so it is never null."""
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        written = super().default_schema(schema)
-        return {key: value for key, value in written.items() if (key, value) != ("default", None)}
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        # `Maxwait` tells nobody more than `maxWait` does.
-        return False

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from ratchet.adapters.yaml_files import Document, Finding, Where, did_you_mean, shown
 
@@ -73,6 +75,32 @@ def span_text(span: timedelta) -> str:
     return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
 
 
+def json_schema(kind: type[Model]) -> dict[str, Any]:
+    """What an editor completes and checks such a file by."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **kind.model_json_schema(schema_generator=_Schema),
+    }
+
+
+class _Schema(GenerateJsonSchema):
+    """As people write it: a key that has no value is left out, so it is never null."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        written = super().default_schema(schema)
+        # A part's default is the defaults of its keys, and an empty list is no value to suggest.
+        if isinstance(written.get("default"), dict) or written.get("default") in (None, []):
+            written = {key: value for key, value in written.items() if key != "default"}
+        return written
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        # `Maxwait` tells nobody more than `maxWait` does.
+        return False
+
+
 @dataclass
 class Reader:
     """From a validated file to a value, collecting what is wrong on the way."""
@@ -104,7 +132,7 @@ class Reader:
 def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
     where: Where = error["loc"]
     # A dict key adds a part of pydantic's own to the place; the nearest line is still right.
-    name = str(where[-1]) if where else "the file"
+    name = next((part for part in reversed(where) if isinstance(part, str)), "the file")
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(kind, where[:-1])
@@ -116,7 +144,7 @@ def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
         case "missing":
             return document.finding(where[:-1], f"`{name}` is missing", "add it")
         case "literal_error":
-            return _wrong_word(error, where, document)
+            return _wrong_word(error, name, where, document)
         case "string_pattern_mismatch":
             mend = "use letters, digits and dashes, lower case for names"
             return document.finding(where, f"`{name}` is {shown(error['input'])!r}", mend)
@@ -133,12 +161,11 @@ def _translated(error: Any, kind: type[Model], document: Document) -> Finding:
     return document.finding(where, f"`{name}` does not fit", message)
 
 
-def _wrong_word(error: Any, where: Where, document: Document) -> Finding:
+def _wrong_word(error: Any, name: str, where: Where, document: Document) -> Finding:
     known = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-    place = next((part for part in reversed(where) if isinstance(part, str)), "")
     word = str(error["input"])
     mend = did_you_mean(word, known, f"use {' or '.join(known)}")
-    return document.finding(where, f"`{place}` is {shown(word)!r}", mend)
+    return document.finding(where, f"`{name}` is {shown(word)!r}", mend)
 
 
 def _keys_at(kind: type[Model], where: Where) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ratchet.adapters.assertions import SUPPORTED, BadPattern, js_pattern, js_text
 from ratchet.adapters.rules.reading import NAME, Model, Reader
@@ -101,6 +101,8 @@ class Metadata(Model):
 
 class SuiteFile(Model):
     """The test cases that checkpoints are asked."""
+
+    model_config = ConfigDict(title="Suite of Ratchet")
 
     LATER = _LATER
 
