@@ -24,7 +24,7 @@ __all__ = ["Finding", "RuleErrors", "check", "load_rules", "policy_from_text", "
 
 
 def load_rules(policies_dir: Path, suites_dir: Path) -> Rules:
-    """Raises: RuleErrors."""
+    """`policies_dir` may also be one file. Raises: RuleErrors."""
     loaded = _Loaded.of(policies_dir, suites_dir)
     errors = [finding for finding in loaded.findings if finding.severity == "error"]
     if errors:
@@ -158,11 +158,12 @@ class _Loaded:
         self.findings.append(document.finding(("metadata", "name"), what, "rename one of them"))
 
     def _documents(self, folder: Path, *, times_in_quotes: bool) -> Iterator[Document]:
-        if not folder.is_dir():
+        if not folder.exists():
             mend = "create it, or mend the settings"
             self.findings.append(Finding(folder.as_posix(), 1, "there is no such folder", mend))
             return
-        for path in sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")):
+        paths = [folder] if folder.is_file() else [p for p in folder.iterdir() if p.suffix in (".yaml", ".yml")]
+        for path in sorted(paths):
             try:
                 yield read(path, times_in_quotes=times_in_quotes)
             except BadYaml as exc:
