@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ratchet.domain.keys import JobKey, Provider
-from ratchet.domain.policy import Apply, Mode, Rules
+from ratchet.domain.policy import Apply, Mode
+from ratchet.domain.rules import Rules
 from ratchet.ports import (
     Create,
     Delete,
