@@ -141,6 +141,22 @@ def schema(kind: Annotated[Literal["policy", "suite"], typer.Argument(help="What
         typer.echo(run(kind))
 
 
+@app.command()
+def backtest(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The file of one policy, of any mode.")],
+    suites: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of the configured folder.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME|30d", help="Only what was decided since then.")] = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Show what a policy would have decided of what was decided for its alias; nothing is written."""
+    with told():
+        from ratchet_cli.backtest import run
+
+        typer.echo(run(config, context, policy, suites, since, as_json=json))
+
+
 @audit.command()
 def verify(
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every row there, as JSON lines.")] = None,

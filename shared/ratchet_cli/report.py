@@ -163,6 +163,7 @@ def _decision(decision: Decision) -> Report:
         "candidate": _text(decision.candidate),
         "baseline": _text(decision.baseline),
         "outcome": str(decision.outcome),
+        "stage": str(decision.stage) if decision.stage else None,
         "reason": decision.reason,
         # One against a baseline that does not exist says nothing.
         "gates": [_gate(gate) for gate in assessment.gates if gate.counts] if assessment else [],
@@ -173,6 +174,10 @@ def _gate(gate: GateResult) -> Report:
     return {
         "id": gate.id,
         "value": gate.value,
+        "count": gate.count,
+        "total": gate.total,
+        "low": gate.low,
+        "high": gate.high,
         "bound": gate.bound,
         "limit": gate.limit,
         "verdict": str(gate.verdict),

@@ -2,17 +2,14 @@
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from ratchet.application.state import create
 from ratchet.domain.events import Verb
-from ratchet.domain.keys import ALL_ALIASES
-from ratchet.domain.records import DeadLetterRecord, JobState
+from ratchet.domain.records import JobState
 from support.cli import Home
-from support.world import START, World
+from support.world import World
 
 PROMOTED = """\
 d-XXXXXX  support-router@prod  PROMOTED step 300 of vertex job 8812, replacing step 400 of job 8611   serial 1 -> 2
@@ -29,17 +26,6 @@ Why not step 500 (Vertex's own default)?  rejected: quality 0.700 (14/20) is bel
 below 0.940 (>= baseline - 0.01); 5 more passing cases would pass
 policy XXXXXX  evidence XXXXXX  by policy  2026-11-22T12:00:00Z   undo: ratchet rollback support-router@prod \
 --reason ...
-"""
-
-STATUS = """\
-alias                serves                       serial  since                 last decision     now
-support-router@prod  step 300 of vertex job 8812  2       2026-11-22T12:00:00Z  d-XXXXXX waiting  \
-waits for settle of job 9000
-
-job                         state      checkpoints                     default
-vertex:42:us-central1:8813  succeeded  2 listed, 2 recorded, 2 tested  not gated
-vertex:42:us-central1:9000  running    2 listed, 2 recorded, 2 tested  -
-why: ratchet why support-router@prod
 """
 
 
@@ -138,57 +124,6 @@ def test_a_checkpoint_that_nobody_selected_shows_which_policy_came_nearest(home:
     text = home.run("why", "vertex:42:us-central1:7000/1").output
     assert "support-router-prod came nearest: its label ratchet-line is 'faq', not 'support-router'" in text
     assert "no smoke test has run on it" in text
-
-
-def test_status_shows_aliases_jobs_and_what_is_waited_for(home: Home, world: World) -> None:
-    world.hint(world.job("8813", {100: 0.9, 200: 0.5}))
-    world.hint(world.job("9000", {100: 0.9, 200: 0.5}, state=JobState.RUNNING))
-    result = home.run("status")
-    assert result.exit_code == 0
-    assert masked(result.output) == STATUS
-
-
-def test_status_in_a_dry_run_shows_what_would_be_promoted(tmp_path: Path) -> None:
-    (tmp_path / "dry").mkdir()
-    home = Home(tmp_path / "dry").write()
-    policy = home.folder / "policies" / "prod.yaml"
-    policy.write_text(policy.read_text().replace("enforce", "dryRun"))
-    world = home.world()
-    world.hint(world.job("8812", {200: 0.95, 300: 0.7}))
-    text = masked(home.run("status").output)
-    assert "nothing yet  0       -      d-XXXXXX wouldPromote step 200 of vertex job 8812  settled" in text
-    assert "WOULD PROMOTE step 200 of vertex job 8812\n" in home.run("why", "support-router@prod").output
-
-
-def test_status_shows_holds_drift_and_dead_letters(home: Home, world: World) -> None:
-    world.command(Verb.HOLD, "freeze", alias=ALL_ALIASES)
-    world.provider.defaults["projects/42/locations/us-central1/models/8812@1"] = "5"
-    world.sweep(6)
-    letter = DeadLetterRecord(
-        event_id="e-1", topic="tuning-jobs", attributes={}, data="c2VjcmV0", reason="bad_json", attempts=1,
-        died_at=START,
-    )  # fmt: skip
-    world.store.commit([create(letter)], "op-letter")
-    text = home.run("status").output
-    assert text.startswith("EVERYTHING IS HELD by local:ana since 2026-11-22T12:00:00Z: freeze\n")
-    assert "DRIFT: somebody made checkpoint 5 the provider's default" in text
-    assert "1 dead letter:\n  2026-11-22T12:00:00Z  tuning-jobs  bad_json  e-1\n" in text
-    document = json.loads(home.run("status", "--json").output)
-    assert document["held"]["reason"] == "freeze"
-    assert document["dead_letters"][0]["event_id"] == "e-1"
-    assert "c2VjcmV0" not in json.dumps(document)
-    assert [alias["drift"] for alias in document["aliases"]] == ["5"]
-
-
-def test_status_is_silent_about_ended_jobs_that_no_policy_is_about(home: Home, world: World) -> None:
-    world.hint(world.job("1000", {100: 0.9}, created_at=START - timedelta(days=9)))
-    assert "1000" not in home.run("status").output
-
-
-def test_status_of_a_store_with_nothing_in_it(home: Home) -> None:
-    home.world()
-    home.database.touch()
-    assert home.run("status").output == "no alias yet: nothing was decided so far\n"
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,13 @@ def table(assessment: Assessment, policy: Policy | None, baseline: Candidate | N
     head = ("gate", "value", "limit", *([one_level or "bound"] if sure else []), "margin", "source")
     rows: list[Sequence[str]] = [head]
     for gate in assessment.gates:
-        value = "-" if gate.value is None else figure(gate.metric, _measured(gate))
         level = levels.get(gate.id)
         at_level = f" at {level:.0%}".replace("%", " %") if level is not None and not one_level else ""
         bound = [f"{_compared(gate):.3f}{at_level}" if gate.low is not None else "-"] if sure else []
         margin = "-" if gate.margin is None else _signed(gate.metric, gate.margin)
-        rows.append((gate.id, value, limit(gate, baseline, at), *bound, margin, _source(gate, baseline, at)))
+        rows.append(
+            (gate.id, table_value(gate), limit(gate, baseline, at), *bound, margin, _source(gate, baseline, at))
+        )
     return columns(rows, "  ")
 
 
@@ -74,6 +75,10 @@ def undecided(gate: GateResult) -> str:
         return f"{gate.id}: {gate.note}"
     single = _SINGLE.fullmatch(gate.limit)
     return f"{gate.id} {_with_interval(gate)} straddles {single['number'] if single else gate.limit}"
+
+
+def table_value(gate: GateResult) -> str:
+    return "-" if gate.value is None else figure(gate.metric, _measured(gate))
 
 
 def wanted(changes: Sequence[Change]) -> str:
