@@ -9,7 +9,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -53,6 +53,9 @@ chaos: setup
 
 fuzz: setup
 	PYTHONPATH=shared:tests $(RUN)python -m fuzz --minutes $(MINUTES)
+
+bench-decision: setup
+	PYTHONPATH=shared:tests $(RUN)python -m bench.decision
 
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py

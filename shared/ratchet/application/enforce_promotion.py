@@ -35,30 +35,36 @@ def enforce_promotion(due: PromotionDue, hands: Hands) -> Handled:
     Raises:
         RetryableError: also when a newer release has already decided for this alias.
     """
-    if load_alias(hands.store, due.alias).value.intent is not None:
+    stored = load_alias(hands.store, due.alias)
+    if stored.value.intent is not None:
         carried = carry_out(hands, due.alias)
-        if load_alias(hands.store, due.alias).value.intent is not None:
+        stored = load_alias(hands.store, due.alias)
+        if stored.value.intent is not None:
             return carried
     policy = hands.rules.policy_for(due.alias)
-    _lapse(hands, due.alias)
-    look_for_drift(hands, due.alias, policy)
-    alias = load_alias(hands.store, due.alias).value
+    if due.job is None:
+        _lapse(hands, stored)
+        look_for_drift(hands, due.alias, policy)
     if policy is None:
         return Ignored("no_policy")
-    if hands.release < alias.release:
+    if hands.release < stored.value.release:
         raise RetryableError("an older release does not decide")
-    handled: Handled = Ignored("nothing_due")
     if due.job is None:
-        look_at_current(hands, due.alias, policy)
-        handled = watch(hands, due.alias, policy) or handled
-    for job in [due.job] if due.job is not None else [wait.job for wait in alias.waiting]:
-        handled = _decide(hands, due.alias, job, policy)
+        return _look(hands, due.alias, policy)
+    return _decide(hands, due.alias, due.job, policy)
+
+
+def _look(hands: Hands, key: AliasKey, policy: Policy) -> Handled:
+    """The alias's own time has come: for what it serves, and for every job that waits."""
+    look_at_current(hands, key, policy)
+    handled = watch(hands, key, policy) or Ignored("nothing_due")
+    for wait in load_alias(hands.store, key).value.waiting:
+        handled = _decide(hands, key, wait.job, policy)
     return handled
 
 
-def _lapse(hands: Hands, key: AliasKey) -> None:
+def _lapse(hands: Hands, stored: Stored[Alias]) -> None:
     """A hold with an end is over by itself."""
-    stored = load_alias(hands.store, key)
     hold = stored.value.hold
     if hold is not None and not hold.live(hands.clock.now()):
         after = replace(stored.value, hold=None, generation=stored.value.generation + 1)
