@@ -159,7 +159,7 @@ def _rules(settings: Settings) -> tuple[Sequence[Line], Rules | None]:
     from ratchet.adapters.rule_files import check, load_rules
     from ratchet_cli.check import summary
 
-    findings = check(settings.policies_dir, settings.suites_dir)
+    findings = check(settings.policies_dir, settings.suites_dir, _now(settings))
     lines = [
         Line(
             Health.WARN if finding.severity == "warning" else Health.FAIL,

@@ -323,10 +323,13 @@ POLICY_REFUSALS: list[tuple[str, str, str]] = [
     (CHOOSE, CHOOSE + "  watch: {suite: core, count: 2, limits: {failures: 3}}\n",
      "13: limits.failures is 3, and the watch runs 2 times, lower it, or raise count"),
     (GATE, '      pass: ">= baseline"\n  watch: {suite: core}\n',
-     "12: no gate judges the suite `core` without a baseline, so no watch could fail, "
+     "12: no required gate judges the suite `core` without a baseline, so no watch could fail, "
      'add a gate such as {metric: suites.core.pass_rate, pass: ">= 0.9"}'),
     (RATE, 'suites.core.regressions\n      pass: "<= 1"\n  watch: {suite: core}\n',
-     "12: no gate judges the suite `core` without a baseline, so no watch could fail, "
+     "12: no required gate judges the suite `core` without a baseline, so no watch could fail, "
+     'add a gate such as {metric: suites.core.pass_rate, pass: ">= 0.9"}'),
+    (GATE, GATE + "      required: false\n  watch: {suite: core}\n",
+     "13: no required gate judges the suite `core` without a baseline, so no watch could fail, "
      'add a gate such as {metric: suites.core.pass_rate, pass: ">= 0.9"}'),
     (CHOOSE, CHOOSE + "  watch: {suite: core, delay: 0s}\n", "13: '0s' is not a time span, " + SPAN),
     (CHOOSE, CHOOSE + "  rollback: {breaker: 11}\n",
@@ -669,6 +672,28 @@ def test_a_gate_that_every_selected_provider_would_skip_never_counts(folders: Fo
         "policies/p.yaml:10: vertex never reports `full_valid_loss`: the gate would never count, "
         "use a suite's metric, or select other providers"
     ]
+
+
+@pytest.mark.parametrize(
+    ("gate", "more", "count"),
+    [
+        ('suites.core.pass_rate\n      pass: ">= baseline"\n', "", 1),
+        ('suites.core.regressions\n      pass: "== 0"\n', "", 1),
+        ('suites.core.pass_rate\n      pass: [">= baseline", ">= 0.5"]\n', "", 0),
+        ('suites.core.pass_rate\n      pass: ">= baseline"\n', "  baseline: {whenMissing: block}\n", 0),
+        ('suites.core.pass_rate\n      pass: ">= baseline"\n    - {id: b, metric: step, pass: "> 1"}\n', "", 0),
+    ],
+)
+def test_a_line_that_could_never_begin_is_a_warning(folders: Folders, gate: str, more: str, count: int) -> None:
+    (folders[0] / "p.yaml").write_text(POLICY.replace(RATE, gate) + more)
+    assert [(str(finding), finding.severity) for finding in check(*folders)] == count * [
+        (
+            "policies/p.yaml:8: every gate compares with a baseline, so the first promotion of the line is "
+            "inconclusive, add a gate with a number, or promote the first one by hand",
+            "warning",
+        )
+    ]
+    assert load_rules(*folders).policies
 
 
 def test_a_dated_window_that_is_over_is_a_warning_once_it_is(folders: Folders) -> None:

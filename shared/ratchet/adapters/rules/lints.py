@@ -25,6 +25,7 @@ from ratchet.domain.policy import (
     Policy,
     Selector,
     Until,
+    WhenMissing,
 )
 from ratchet.domain.suite import Suite
 from ratchet.domain.windows import Dated, Weekly, WindowKind, closed_by, moment, opens
@@ -134,6 +135,12 @@ def _tags(suite: Suite | None) -> frozenset[str]:
 def _gates(document: Document, policy: Policy, suites: Mapping[str, Suite]) -> Iterator[Finding]:
     if not policy.gates:
         yield document.finding(("spec", "gates"), "a policy without gates lets everything pass", "add a gate")
+    elif policy.baseline.when_missing is not WhenMissing.BLOCK and all(
+        gate.passes and needs_baseline(gate) for gate in policy.gates
+    ):
+        what = "every gate compares with a baseline, so the first promotion of the line is inconclusive"
+        mend = "add a gate with a number, or promote the first one by hand"
+        yield document.finding(("spec", "gates"), what, mend, "warning")
     for n, gate in enumerate(policy.gates):
         where: Where = ("spec", "gates", n)
         for key, condition in (("pass", gate.passes), ("warn", gate.warns)):
@@ -311,10 +318,12 @@ def _watch(document: Document, policy: Policy) -> Iterator[Finding]:
         yield document.finding(where, f"the suite `{shown(plan.suite)}` is not in evidence.suites", mend)
     # A gate whose condition could not be read may be the one that is looked for.
     elif not any(
-        Metric.parse(gate.metric).suite == plan.suite and (not gate.passes or not needs_baseline(gate))
+        gate.required
+        and Metric.parse(gate.metric).suite == plan.suite
+        and (not gate.passes or not needs_baseline(gate))
         for gate in policy.gates
     ):
-        what = f"no gate judges the suite `{plan.suite}` without a baseline, so no watch could fail"
+        what = f"no required gate judges the suite `{plan.suite}` without a baseline, so no watch could fail"
         mend = f'add a gate such as {{metric: suites.{plan.suite}.pass_rate, pass: ">= 0.9"}}'
         yield document.finding(where, what, mend)
     if plan.failures > plan.count:

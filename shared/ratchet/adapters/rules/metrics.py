@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PAIRED, PLACES
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, is_paired
 from ratchet.domain.keys import Provider
 
 LOSSES = (
@@ -66,7 +66,7 @@ class Metric:
 
     @property
     def paired(self) -> bool:
-        return bool(self.suite) and self.measure in PAIRED
+        return is_paired(self.name)
 
     @property
     def counted(self) -> bool:
