@@ -3,49 +3,19 @@
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from flask import Flask, Response, request
-from werkzeug.serving import make_server
 
-from ratchet.domain.events import Event
 from ratchet.domain.records import Pointer
-from ratchet.runtime.command_door import receive_command
-from ratchet.runtime.ids import SystemIds
 from ratchet_cli.commands import Order, run, send
 from ratchet_cli.problem import Problem
 from support.cli import Home
-from support.world import ALIAS, World
-
-
-@dataclass
-class Promoter:
-    """A bus that hands each command to the application at once, as the queue would a moment later."""
-
-    world: World
-    deaf: bool = False
-
-    def publish(self, event: Event) -> None:
-        if not self.deaf:
-            self.world.deliver(event)
-            self.world.settle()
-
-
-@dataclass
-class Door:
-    home: Home
-    world: World
-    promoter: Promoter
-
-    def serves(self) -> tuple[int, int | None]:
-        return self.world.alias().serial, self.world.serving()
+from support.commands import Door, opened
+from support.world import ALIAS
 
 
 @pytest.fixture
@@ -65,29 +35,6 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     with opened(home, monkeypatch) as found:
         found.world.hint(found.world.job("8611", {100: 0.7, 400: 0.95}))
         yield found
-
-
-@contextmanager
-def opened(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setenv("USER", "ana")
-    monkeypatch.delenv("K_SERVICE", raising=False)
-    world = home.world()
-    promoter = Promoter(world)
-    app = Flask("door")
-
-    @app.route("/<path:path>", methods=["GET", "POST"])
-    def receive(path: str) -> Response:
-        return receive_command(request, promoter, world.clock, SystemIds())
-
-    server = make_server("127.0.0.1", 0, app)
-    monkeypatch.setenv("RATCHET_COMMAND_URL", f"http://127.0.0.1:{server.port}/v1/commands")
-    # Whatever proxy the machine has, a door on this machine is asked directly.
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield Door(home, world, promoter)
-    server.shutdown()
-    thread.join()
 
 
 def masked(text: str) -> str:
