@@ -333,7 +333,9 @@ def _watch(document: Document, policy: Policy) -> Iterator[Finding]:
 
 def _silence(document: Document, policy: Policy) -> Iterator[Finding]:
     """A metric that a selected provider never reports. To skip it is an answer, unless nobody reports it."""
-    missing = {("spec", "gates", n, "metric"): gate.missing for n, gate in enumerate(policy.gates)}
+    missing: dict[Where, Missing] = {
+        ("spec", "gates", n, "metric"): gate.missing for n, gate in enumerate(policy.gates)
+    }
     for where, metric in _uses(document, policy):
         silent = [provider for provider in sorted(policy.select.providers) if never_told(provider, metric)]
         use = missing.get(where, Missing.INCONCLUSIVE)

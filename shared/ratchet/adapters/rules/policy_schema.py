@@ -38,10 +38,12 @@ class Select(Model):
     """Which checkpoints the policy is about: whatever is named here must fit."""
 
     providers: list[Literal["vertex", "openai"]] = Field(min_length=1, json_schema_extra=_ONCE)
-    labels: dict[str, str] = Field({}, description="Labels (Vertex) or metadata (OpenAI) that the job must have.")
-    base_models: list[str] = Field([], description="Any of these; empty: any at all.", json_schema_extra=_ONCE)
+    labels: dict[str, str] = Field(
+        default={}, description="Labels (Vertex) or metadata (OpenAI) that the job must have."
+    )
+    base_models: list[str] = Field(default=[], description="Any of these; empty: any at all.", json_schema_extra=_ONCE)
     names: list[Annotated[str, Field(min_length=1)]] = Field(
-        [],
+        default=[],
         description="Shell patterns, such as support-*: one must fit the name that people gave the job.",
         json_schema_extra=_ONCE,
     )
@@ -51,10 +53,10 @@ class Settle(Model):
     """When a job is decided on."""
 
     until: Literal["jobTerminal", "eachCheckpoint"] = Field(
-        "jobTerminal", description="Once it has ended and all is tested, or whenever another checkpoint is."
+        default="jobTerminal", description="Once it has ended and all is tested, or whenever another checkpoint is."
     )
-    quiet: Span | None = Field(None, description="Not before nothing new has come for so long.")
-    max_wait: Span = Field("24h", description="After the job's end, what is still not tested is inconclusive.")
+    quiet: Span | None = Field(default=None, description="Not before nothing new has come for so long.")
+    max_wait: Span = Field(default="24h", description="After the job's end, what is still not tested is inconclusive.")
 
 
 class WantedSuite(Model):
@@ -63,15 +65,15 @@ class WantedSuite(Model):
     suite: str
     min_cases: Annotated[int, Field(ge=1)] = 1
     min_repeats: Annotated[int, Field(ge=1, le=20)] = 1
-    max_age: Span | None = Field(None, description="An older run is renewed before it counts.")
+    max_age: Span | None = Field(default=None, description="An older run is renewed before it counts.")
 
 
 class Evidence(Model):
     """What must be known of a checkpoint before it may pass."""
 
-    suites: list[WantedSuite] = Field([], description="Every checkpoint is tested with each of them.")
+    suites: list[WantedSuite] = Field(default=[], description="Every checkpoint is tested with each of them.")
     metrics: list[str] = Field(
-        [], description="Metrics that must have been measured, whatever gates say.", json_schema_extra=_ONCE
+        default=[], description="Metrics that must have been measured, whatever gates say.", json_schema_extra=_ONCE
     )
 
 
@@ -80,10 +82,11 @@ class Baseline(Model):
 
     use: Literal["current", "lastGood", "bestOfLine", "none"] = "current"
     rerun: Literal["never", "ifStale", "always"] = Field(
-        "ifStale", description="When the suites are run on the baseline again, on the same cases and at the same time."
+        default="ifStale",
+        description="When the suites are run on the baseline again, on the same cases and at the same time.",
     )
     when_missing: Literal["allow", "approval", "block"] = Field(
-        "allow", description="What a line without a baseline may do, such as on its first promotion."
+        default="allow", description="What a line without a baseline may do, such as on its first promotion."
     )
 
 
@@ -107,14 +110,16 @@ class Gate(Model):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     metric: str = Field(examples=["suites.my-suite.pass_rate", "full_valid_loss", "step"])
-    passes: Condition = Field(None, alias="pass")
-    warns: Condition = Field(None, alias="warn", description="Looser than `pass`: not failed yet, but worth a look.")
-    required: bool | None = Field(None, description="true unless said otherwise; false: it warns at worst.")
+    passes: Condition = Field(default=None, alias="pass")
+    warns: Condition = Field(
+        default=None, alias="warn", description="Looser than `pass`: not failed yet, but worth a look."
+    )
+    required: bool | None = Field(default=None, description="true unless said otherwise; false: it warns at worst.")
     missing: Literal["skip", "warn", "inconclusive", "fail"] = Field(
-        "inconclusive", description="What to say where the metric was not measured, or cannot be compared."
+        default="inconclusive", description="What to say where the metric was not measured, or cannot be compared."
     )
     comparable: list[Literal["dataset", "tokenizer"]] | None = Field(
-        None,
+        default=None,
         description="What must be the same before it is compared. Losses: both, unless said otherwise.",
         json_schema_extra=_ONCE,
     )
@@ -132,14 +137,14 @@ class Criterion(Model):
 class MustBeat(Model):
     """By how much the best must beat what serves."""
 
-    metric: str | None = Field(None, description="One of the criteria's; without it, that of the first.")
+    metric: str | None = Field(default=None, description="One of the criteria's; without it, that of the first.")
     by: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Choose(Model):
     """Which of several that pass: a list of criteria, or {order: [...], mustBeatCurrent: ...}."""
 
-    order: list[Criterion] = Field([], json_schema_extra={"minItems": 1})
+    order: list[Criterion] = Field(default=[], json_schema_extra={"minItems": 1})
     must_beat_current: MustBeat | None = None
 
     @classmethod
@@ -152,23 +157,23 @@ class Approval(Model):
     """Who must agree before it moves."""
 
     when: Literal["always", "onWarn", "firstPromotion", "never"] = "never"
-    least: Annotated[int, Field(ge=1, le=20)] = Field(1, alias="min", description="How many must agree.")
+    least: Annotated[int, Field(ge=1, le=20)] = Field(default=1, alias="min", description="How many must agree.")
     approvers: list[Approver] = Field(
-        [], alias="from", description="Addresses, or *@domain; empty: whoever may give commands."
+        default=[], alias="from", description="Addresses, or *@domain; empty: whoever may give commands."
     )
     not_by: list[Literal["trigger"]] = Field(
-        ["trigger"],
+        default=["trigger"],
         description="Who started the tuning job does not count, unless this is empty.",
         json_schema_extra=_ONCE,
     )
-    expires: Span = Field("48h", description="Then it is rejected.")
+    expires: Span = Field(default="48h", description="Then it is rejected.")
 
 
 class Pacing(Model):
     """How fast the alias may move."""
 
-    cooldown: Span | None = Field(None, description="Between one move and the next.")
-    max_per_day: Annotated[int, Field(ge=1, le=MOST_MOVES)] | None = Field(None, description="In any 24 hours.")
+    cooldown: Span | None = Field(default=None, description="Between one move and the next.")
+    max_per_day: Annotated[int, Field(ge=1, le=MOST_MOVES)] | None = Field(default=None, description="In any 24 hours.")
 
 
 class Weekly(Model):
@@ -195,15 +200,17 @@ class Window(Model):
     kind: Literal["allow", "deny"]
     tz: str = Field(description="An IANA time zone.", examples=["Europe/Berlin", "UTC"])
     weekly: Weekly | None = None
-    start: _Moment | None = Field(None, alias="from")
-    end: _Moment | None = Field(None, alias="to")
+    start: _Moment | None = Field(default=None, alias="from")
+    end: _Moment | None = Field(default=None, alias="to")
 
 
 class WatchLimits(Model):
     """How many runs may go wrong."""
 
-    failures: Annotated[int, Field(ge=1, le=100)] = Field(1, description="So many failed runs fail the watch.")
-    inconclusive: Annotated[int, Field(ge=1, le=100)] = Field(2, description="So many without a verdict fail it, too.")
+    failures: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="So many failed runs fail the watch.")
+    inconclusive: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=2, description="So many without a verdict fail it, too."
+    )
 
 
 class Watch(Model):
@@ -220,13 +227,13 @@ class RollBack(Model):
     """What goes back to the last good without a person. A roll-back waits for no window and no cooldown."""
 
     triggers: list[Literal["watchFailed", "endpointGone"]] = Field(
-        ["watchFailed"],
+        default=["watchFailed"],
         description="The watch has failed; what serves is not there any more.",
         json_schema_extra=_ONCE,
     )
-    hold: Hold = Field(UNTIL_RELEASED, description="How long automation is off for the alias afterwards.")
+    hold: Hold = Field(default=UNTIL_RELEASED, description="How long automation is off for the alias afterwards.")
     breaker: Annotated[int, Field(ge=1, le=MOST_MOVES)] = Field(
-        2, description="So many roll-backs within 24 hours hold it until a person releases it."
+        default=2, description="So many roll-backs within 24 hours hold it until a person releases it."
     )
 
 
@@ -240,24 +247,24 @@ class PolicySpec(Model):
     line: Name = Field(description="Tuned models that serve one purpose, over jobs and providers.")
     alias: Name = Field(description="The pointer that is moved: apps resolve line@alias.")
     mode: Literal["dryRun", "enforce", "disabled"] = Field(
-        "dryRun", description="dryRun decides and records; enforce also does it; disabled does neither."
+        default="dryRun", description="dryRun decides and records; enforce also does it; disabled does neither."
     )
     select: Select
     settle: Settle = Settle()
     evidence: Evidence = Evidence()
     baseline: Baseline = Baseline()
-    gates: list[Gate] = Field([], json_schema_extra={"minItems": 1})
+    gates: list[Gate] = Field(default=[], json_schema_extra={"minItems": 1})
     choose: Choose = Choose()
     approval: Approval = Approval()
     pacing: Pacing = Pacing()
-    windows: list[Window] = Field([], description="With an allow window, whatever none allows is closed.")
+    windows: list[Window] = Field(default=[], description="With an allow window, whatever none allows is closed.")
     apply: list[Literal["vertexDefault"]] = Field(
-        [], description="What else is set when the alias moves.", json_schema_extra=_ONCE
+        default=[], description="What else is set when the alias moves.", json_schema_extra=_ONCE
     )
     watch: Watch | None = None
     rollback: RollBack = RollBack()
     drift: Literal["adopt", "revert", "hold"] = Field(
-        "hold", description="What follows when somebody else has changed the provider's default."
+        default="hold", description="What follows when somebody else has changed the provider's default."
     )
 
 

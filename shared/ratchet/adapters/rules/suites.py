@@ -50,24 +50,26 @@ class Assert(Model):
     """One of promptfoo's assertions: equals, contains, icontains, regex, is-json, latency, each also as not-…"""
 
     type: str
-    value: Any = Field(None, description="What the answer is compared with; a text may name the test's {{variables}}.")
+    value: Any = Field(
+        default=None, description="What the answer is compared with; a text may name the test's {{variables}}."
+    )
     threshold: Annotated[float | None, Field(allow_inf_nan=False)] = Field(
-        None, description="For latency alone: milliseconds."
+        default=None, description="For latency alone: milliseconds."
     )
 
 
 class DefaultTest(Model):
     """What every test has besides its own."""
 
-    variables: dict[str, Any] = Field({}, alias="vars", description="Values for the {{names}} in the prompt.")
-    asserts: list[Assert] = Field([], alias="assert", description="All of them must hold for the case to pass.")
+    variables: dict[str, Any] = Field(default={}, alias="vars", description="Values for the {{names}} in the prompt.")
+    asserts: list[Assert] = Field(default=[], alias="assert", description="All of them must hold for the case to pass.")
 
 
 class TestMetadata(Model):
     """promptfoo's place for what is told of a test; here, its tags."""
 
     tags: list[Annotated[str, Field(pattern=_TAG)]] = Field(
-        [], description="Groups of cases that a gate may judge apart: suites.<name>.tags.<tag>.pass_rate."
+        default=[], description="Groups of cases that a gate may judge apart: suites.<name>.tags.<tag>.pass_rate."
     )
 
 
@@ -82,9 +84,9 @@ class Test(DefaultTest):
 class Run(Model):
     """How the cases are asked."""
 
-    repeats: Annotated[int, Field(ge=1, le=20)] = Field(1, description="How often each case is asked.")
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(4, description="How many calls at a time.")
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(256, description="Of one answer.")
+    repeats: Annotated[int, Field(ge=1, le=20)] = Field(default=1, description="How often each case is asked.")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="How many calls at a time.")
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(default=256, description="Of one answer.")
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
 
 
@@ -92,7 +94,7 @@ class SuiteSpec(Model):
     prompts: list[str] = Field(min_length=1, max_length=1, description="One prompt; {{name}} is a variable of a test.")
     default_test: DefaultTest = DefaultTest()
     run: Run = Run()
-    tests: list[Test] = Field([], description="promptfoo's test cases.", json_schema_extra={"minItems": 1})
+    tests: list[Test] = Field(default=[], description="promptfoo's test cases.", json_schema_extra={"minItems": 1})
 
 
 class Metadata(Model):
