@@ -1,6 +1,7 @@
 """The JSON Schema that editors use: it agrees with the loader wherever a schema can."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from ratchet.adapters.rule_files import RuleErrors
+from ratchet.adapters.rules import metrics
+from ratchet.domain.keys import Provider
 from ratchet_cli.main import app
 from support.depth import deep
 from support.policies import policy_files
 from support.rules import FULL_POLICY, FULL_SUITE, POLICY, SUITE, replaced, rules_of
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT / "shared"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHIPPED = sorted([*SHARED.glob("*/*.yaml"), *SHARED.glob("ratchet_sim/scenarios/*/*/*.yaml")])
 
 
@@ -151,3 +156,37 @@ def test_what_does_not_fit_does_not_load_either(tmp_path: Path, kind: str, old: 
     assert not SCHEMAS[name].is_valid(yaml.safe_load(texts[kind]))
     with pytest.raises(RuleErrors):
         rules_of(texts["policy"], texts["suite"], tmp_path)
+
+
+def table(head: str) -> dict[str, list[str]]:
+    """A table of the README: of each row the other cells, by every word in code of the first."""
+    rows = README.partition(f"\n| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    return {word: row[1:] for row in cells for word in re.findall(r"`([^`]+)`", row[0])}
+
+
+def test_the_tables_of_the_readme_name_every_key_and_no_other() -> None:
+    defined = SCHEMAS["PromotionPolicy"].schema["$defs"]
+    # `choose` has a short form beside its keys.
+    parts = {name: set((part["anyOf"][1] if "anyOf" in part else part)["properties"]) for name, part in defined.items()}
+    assert set(table("key of `spec`")) == parts["PolicySpec"]
+    assert set(table("key of a gate")) == parts["Gate"]
+    # What a key is made of is named in its row.
+    told = {key: " ".join(cells) for key, cells in table("key of `spec`").items()}
+    for key, part in (
+        ("select", "Select"), ("settle", "Settle"), ("evidence", "WantedSuite"), ("baseline", "Baseline"),
+        ("choose", "Criterion"), ("choose", "Choose"), ("choose", "MustBeat"), ("approval", "Approval"),
+        ("pacing", "Pacing"), ("windows", "Window"), ("windows", "Weekly"), ("watch", "Watch"),
+        ("watch", "WatchLimits"), ("rollback", "RollBack"),
+    ):  # fmt: skip
+        assert [name for name in sorted(parts[part]) if name not in told[key]] == [], key
+
+
+def test_the_table_of_metrics_names_every_metric_and_who_tells_it() -> None:
+    rows = table("metric")
+    written = {*metrics.OF_CHECKPOINTS, *metrics.SUITE, *metrics.TAG, "evaluation.<metric>"}
+    assert {re.sub(r"suites\.<name>\.(tags\.<tag>\.)?", "", name) for name in rows} == written
+    assert "suites.<name>.tags.<tag>.pass_rate" in rows
+    for name, cells in rows.items():
+        for provider, cell in zip((Provider.VERTEX, Provider.OPENAI), cells, strict=True):
+            assert cell.startswith("–") is metrics.never_told(provider, name), (name, provider)

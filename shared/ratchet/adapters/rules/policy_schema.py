@@ -43,7 +43,7 @@ class Select(Model):
     )
     base_models: list[str] = Field(default=[], description="Any of these; empty: any at all.", json_schema_extra=_ONCE)
     names: list[Annotated[str, Field(min_length=1)]] = Field(
-        [],
+        default=[],
         description="Shell patterns, such as support-*: one must fit the name that people gave the job.",
         json_schema_extra=_ONCE,
     )
@@ -119,7 +119,7 @@ class Gate(Model):
         default="inconclusive", description="What to say where the metric was not measured, or cannot be compared."
     )
     comparable: list[Literal["dataset", "tokenizer"]] | None = Field(
-        None,
+        default=None,
         description="What must be the same before it is compared. Losses: both, unless said otherwise.",
         json_schema_extra=_ONCE,
     )

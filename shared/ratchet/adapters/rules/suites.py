@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
@@ -187,9 +187,10 @@ class SuiteReader(Reader):
                     self.bad((*where, name), "a template inside a variable is not supported yet", "write the text out")
 
     def rendered(self, where: Where, template: str, variables: Mapping[str, Any]) -> str:
+        if "{" not in template:
+            return template
         try:
-            _only_variables(template)
-            return _environment().from_string(template).render(variables)
+            return _compiled(template).render(variables)
         except jinja2.UndefinedError as exc:
             self.bad(where, f"an undefined variable: {shown(exc.message)}", "add it to vars")
         except jinja2.TemplateSyntaxError:
@@ -303,6 +304,13 @@ def _only_variables(template: str) -> None:
     for node in _environment().parse(template).find_all(nodes.Node):
         if not isinstance(node, _PLAIN):
             raise _Unsupported(type(node).__name__.lower())
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> jinja2.Template:
+    """Once for all the cases that share a prompt: compiling is most of the time of loading a suite."""
+    _only_variables(template)
+    return _environment().from_string(template)
 
 
 @cache
