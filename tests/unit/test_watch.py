@@ -9,10 +9,11 @@ from ratchet.application.state import find_all
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import Verb
+from ratchet.domain.keys import ALL_ALIASES
 from ratchet.domain.policy import RollBackUse, Trigger, WatchPlan
 from ratchet.domain.records import Purpose, SmokeRun
 from support.recording import captured
-from support.world import World, policy, rules
+from support.world import ALIAS, World, policy, rules
 
 PLAN = WatchPlan(
     suite="core",
@@ -203,3 +204,34 @@ def test_with_the_trigger_the_last_good_takes_its_place() -> None:
     (back,) = [decision for decision in world.decisions() if decision.kind == "rollback"]
     assert back.reason.startswith("its endpoint is gone; back to step 100 of job 8812")
     sound(world)
+
+
+def test_while_automation_is_off_nothing_rolls_back_by_itself_and_afterwards_it_does() -> None:
+    for verb_alias in (ALIAS, ALL_ALIASES):
+        world = served()
+        world.provider.quality[target("8813")] = 0.5
+        world.command(Verb.HOLD, alias=verb_alias)
+        world.sweep(30)
+        assert (world.serving(), world.alias().serial) == (300, 2)
+        world.command(Verb.RELEASE, alias=verb_alias)
+        world.sweep(15)
+        assert (world.serving(), world.alias().serial) == (100, 3)
+
+
+def test_a_person_s_hold_is_not_shortened_by_a_roll_back_of_the_policy_s() -> None:
+    world = served(rollback=replace(LEAVES, hold=timedelta(minutes=10)))
+    world.command(Verb.HOLD, "until the audit")
+    world.command(Verb.ROLL_BACK, "wrong answers")
+    hold = world.alias().hold
+    assert hold is not None
+    assert (hold.until, hold.reason) == (None, "until the audit")
+
+
+def test_a_promotion_that_was_stopped_by_a_hold_goes_on_when_its_time_is_over() -> None:
+    world = served(rollback=replace(LEAVES, hold=timedelta(minutes=30)))
+    world.provider.quality[target("8813")] = 0.5
+    world.sweep(5)
+    world.hint(world.job("8814", {500: 1.0}))
+    assert world.serving() == 100
+    world.sweep(40)
+    assert world.serving() == 500

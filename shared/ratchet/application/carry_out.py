@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from ratchet import log
 from ratchet.application.decisions import announce, change
+from ratchet.application.gather import live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, given_back, moved, taken_over
@@ -37,6 +38,7 @@ def opened(
     policy: Policy | None,
     best: bool = False,
     roll_back: bool = False,
+    by_policy: bool = False,
 ) -> tuple[Alias, Decision, list[Write]]:
     """The alias with an intent towards `to` under the next fence, the decision, and the model's row if one is written.
 
@@ -53,6 +55,7 @@ def opened(
         lease=Lease(hands.owner, fence, now + hands.clock.real(hands.limits.lease)),
         opened_at=now,
         roll_back=roll_back,
+        by_policy=by_policy,
         watch=policy.watch if policy is not None and not roll_back else None,
         best=best,
         drift=policy.drift if policy is not None else DriftUse.HOLD,
@@ -184,10 +187,12 @@ def _write_takes(hands: Hands) -> timedelta:
 
 
 def _held(hands: Hands, key: AliasKey, intent: Intent) -> bool:
-    """Read last, right before the write. A roll-back holds its alias itself, and is what a hold is followed by."""
-    if intent.roll_back:
+    """Read last, right before the write. A roll-back holds its alias itself; a person's own minds no hold at all."""
+    if intent.roll_back and not intent.by_policy:
         return False
-    return any(load_alias(hands.store, each).value.hold is not None for each in (key, ALL_ALIASES))
+    of_alias = None if intent.roll_back else load_alias(hands.store, key).value.hold
+    of_all = load_alias(hands.store, ALL_ALIASES).value.hold
+    return live_hold(of_alias, of_all, hands.clock.now()) is not None
 
 
 def _shows(hands: Hands, port: ProviderPort, model: str, target: str) -> bool:

@@ -27,7 +27,9 @@ def refused(alias: Alias, decision: Decision, why: str) -> Answer:
     return Answer(alias=alias, decision=replace(decision, outcome=Outcome.REJECTED, reason=f"refused: {why}"))
 
 
-def roll_back(hands: Hands, alias: Alias, decision: Decision, policy: Policy | None) -> Answer:
+def roll_back(
+    hands: Hands, alias: Alias, decision: Decision, policy: Policy | None, *, by_policy: bool = False
+) -> Answer:
     """`decision` says who and why; windows and pacing do not concern a roll-back.
 
     After the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
@@ -68,7 +70,15 @@ def roll_back(hands: Hands, alias: Alias, decision: Decision, policy: Policy | N
     row = load_keyed(hands.store, Model, pointer.model) if pointer.model else None
     owned = row is not None and row.value.owner == alias.key
     after, decision, writes = opened(
-        hands, after, decision, to, pointer.model, apply=owned, policy=policy, roll_back=True
+        hands,
+        after,
+        decision,
+        to,
+        pointer.model,
+        apply=owned,
+        policy=policy,
+        roll_back=True,
+        by_policy=by_policy,
     )
     return Answer(alias=after, decision=decision, writes=tuple(writes))
 
@@ -78,6 +88,8 @@ def _hold(alias: Alias, decision: Decision, policy: Policy | None) -> Hold:
     hold = Hold(actor=decision.actor, reason=f"rolled back: {decision.reason}", since=now)
     if policy is None or policy.rollback.hold is None:
         return hold
+    if alias.hold is not None and alias.hold.until is None:
+        return alias.hold  # until a person releases it, whoever rolls back meanwhile
     lately = 1 + sum(1 for move in alias.moves if move.rolled_back and now - move.at < _DAY)
     if lately >= policy.rollback.breaker:
         return replace(hold, reason=f"{hold.reason}; {lately} roll-backs within 24 hours: held until released")

@@ -9,15 +9,15 @@ from dataclasses import replace
 from ratchet import log
 from ratchet.application.carry_out import carry_out
 from ratchet.application.decisions import announce, change, look_again, record
-from ratchet.application.gather import ended
+from ratchet.application.gather import ended, live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.roll_back import roll_back
-from ratchet.application.state import Stored, load_alias, load_keyed
+from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain.decide import Decision, Outcome
 from ratchet.domain.events import Event, SmokeTestDue, Topic
 from ratchet.domain.evidence import observe
 from ratchet.domain.gates import Verdict, judge, worst
-from ratchet.domain.keys import AliasKey, digest
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
 from ratchet.domain.outcomes import Deferred, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
 from ratchet.domain.policy import Policy, Trigger
@@ -32,6 +32,9 @@ def watch(hands: Hands, key: AliasKey, policy: Policy) -> Handled | None:
     at_hand = alias.watch
     now = hands.clock.now()
     if at_hand is None or alias.intent is not None or alias.current is None or now < at_hand.due:
+        return None
+    if _held(hands, alias):
+        look_again(hands, stored)
         return None
     if alias.gone:
         _changed(hands, stored, replace(alias, watch=None), "what was watched is there no more")
@@ -54,23 +57,28 @@ def watch(hands: Hands, key: AliasKey, policy: Policy) -> Handled | None:
 
 
 def look_at_current(hands: Hands, key: AliasKey, policy: Policy) -> None:
-    """Once: what serves is there no more. It is told; only where the policy says so the last good takes its place."""
+    """What serves is there no more: it is told, once, and where the policy says so the last good takes its place."""
     stored = load_alias(hands.store, key)
     alias = stored.value
-    if alias.current is None or alias.intent is not None or alias.gone:
+    if alias.current is None or alias.intent is not None:
         return
-    found = load_keyed(hands.store, Checkpoint, alias.current.checkpoint)
-    if found is None or found.value.state is not CheckpointState.GONE:
-        return
-    gone = replace(alias, gone=True)
-    told = {"alias": str(key), "candidate": str(alias.current.checkpoint), "step": alias.current.step}
-    if Trigger.ENDPOINT_GONE in policy.rollback.triggers:
-        if _roll_back(hands, stored, gone, policy, Trigger.ENDPOINT_GONE, "its endpoint is gone"):
-            log.emit(log.Event.ALIAS_GONE, **told)
-        return
-    words = f"step {alias.current.step} of job {alias.current.checkpoint.job.id}, which serves, is there no more"
-    if change(hands, stored, replace(gone, generation=alias.generation + 1), "gone", words):
-        log.emit(log.Event.ALIAS_GONE, **told)
+    if not alias.gone:
+        found = load_keyed(hands.store, Checkpoint, alias.current.checkpoint)
+        if found is None or found.value.state is not CheckpointState.GONE:
+            return
+        words = f"step {alias.current.step} of job {alias.current.checkpoint.job.id}, which serves, is there no more"
+        if not change(hands, stored, replace(alias, gone=True, generation=alias.generation + 1), "gone", words):
+            return
+        current = str(alias.current.checkpoint)
+        log.emit(log.Event.ALIAS_GONE, alias=str(key), candidate=current, step=alias.current.step)
+        stored = load_alias(hands.store, key)
+    if Trigger.ENDPOINT_GONE in policy.rollback.triggers and stored.value.gone and not _held(hands, stored.value):
+        _roll_back(hands, stored, stored.value, policy, Trigger.ENDPOINT_GONE, "its endpoint is gone")
+
+
+def _held(hands: Hands, alias: Alias) -> bool:
+    """Automation is off, also that which rolls back."""
+    return live_hold(alias.hold, load_alias(hands.store, ALL_ALIASES).value.hold, hands.clock.now()) is not None
 
 
 def _counted(hands: Hands, stored: Stored[Alias], at_hand: Watch, run: SmokeRun, policy: Policy) -> Handled:
@@ -124,8 +132,11 @@ def _changed(hands: Hands, stored: Stored[Alias], after: Alias, words: str) -> b
 def _roll_back(hands: Hands, stored: Stored[Alias], after: Alias, policy: Policy, trigger: Trigger, why: str) -> bool:
     """By the policy, once for each serial and trigger, in the one batch that also says what was seen (`after`)."""
     alias, now = stored.value, hands.clock.now()
+    identity = digest(str(alias.key), "rollback", trigger, str(alias.serial))
+    if load(hands.store, Decision, identity) is not None:
+        return False
     decision = Decision(
-        id=digest(str(alias.key), "rollback", trigger, str(alias.serial)),
+        id=identity,
         alias=alias.key,
         kind="rollback",
         outcome=Outcome.KEPT_CURRENT,
@@ -138,7 +149,7 @@ def _roll_back(hands: Hands, stored: Stored[Alias], after: Alias, policy: Policy
         policy=policy.name,
         policy_digest=policy.digest,
     )
-    answer = roll_back(hands, after, decision, policy)
+    answer = roll_back(hands, after, decision, policy, by_policy=True)
     writes = [*answer.writes, *record(stored, answer.alias, answer.decision)]
     if hands.store.commit(writes, hands.ids.fresh()) is Commit.CONFLICT:
         return False

@@ -251,7 +251,8 @@ class Intent:
     `BACK` returns the model's default to `default_before`, and `RESTORE` to what the alias serves after somebody else
     has changed it; neither moves the alias. `contested` once it had a second holder, or a write whose outcome nobody
     knows: a late write of this target may still arrive. `watch` begins, and `best` is remembered, when it is applied;
-    `drift` says what follows when somebody else changes the default meanwhile.
+    `drift` says what follows when somebody else changes the default meanwhile. A `roll_back` holds its alias itself, so
+    that no hold of the alias stops it; one `by_policy` is stopped by the hold of all.
     """
 
     direction: Direction
@@ -263,6 +264,7 @@ class Intent:
     default_before: str | None = None
     not_before: datetime | None = None
     roll_back: bool = False
+    by_policy: bool = False
     contested: bool = False
     watch: WatchPlan | None = None
     best: bool = False

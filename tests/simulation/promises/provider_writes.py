@@ -26,7 +26,8 @@ def begins(watch: Watch, task: Task, model: str) -> None:
         in_time = watch.now + timedelta(seconds=watch.limits.provider_timeout) < ends
         watch.expect("I19", in_time, "a write started too near to the end of its lease")
     all_ = watch.documents.get(Key("aliases", digest(str(ALL_ALIASES))))
-    if all_ and all_["hold"] and not alias["intent"]["roll_back"] and alias["intent"]["direction"] != "back":
+    by_person = alias["intent"]["roll_back"] and not alias["intent"]["by_policy"]
+    if all_ and all_["hold"] and not by_person and alias["intent"]["direction"] != "back":
         late = watch.now - parse_time(all_["hold"]["since"])
         limit = timedelta(seconds=watch.limits.provider_timeout + watch.limits.skew)
         watch.expect("I24", late <= limit, f"a write started {late} after the hold of all")
