@@ -242,7 +242,7 @@ POLICY_REFUSALS: list[tuple[str, str, str]] = [
     (GATE, GATE + "      confidence: {method: bayes, level: 0.9}\n", "12: `method` is 'bayes', use wilson"),
     (GATE, GATE + "      confidence: {level: 0.9}\n",
      "12: no result can pass the gate `quality` with minCases: 1 at level 0.9, "
-     "use minCases: 25 (the suite has 1 cases)"),
+     "use minCases: 25 (the suite has 1)"),
     (GATE, '      pass: ">= 1"\n      confidence: {level: 0.9}\n',
      "12: no result can pass the gate `quality` with minCases: 1 at level 0.9, "
      "no suite is large enough (at most 1000 cases); loosen the limit, or lower the level"),
@@ -318,6 +318,8 @@ POLICY_REFUSALS: list[tuple[str, str, str]] = [
     (CHOOSE, CHOOSE + NEVER_OPEN,
      "13: the windows never open, let a deny window end, or an allow window go beyond it"),
     (CHOOSE, CHOOSE + WEEK,
+     "13: the windows never open, let a deny window end, or an allow window go beyond it"),
+    (CHOOSE, CHOOSE + WEEK + ONCE,
      "13: the windows never open, let a deny window end, or an allow window go beyond it"),
     (CHOOSE, CHOOSE + "  watch: {suite: cor}\n", "13: the suite `cor` is not in evidence.suites, did you mean `core`?"),
     (CHOOSE, CHOOSE + "  watch: {suite: core, count: 2, limits: {failures: 3}}\n",
@@ -605,8 +607,7 @@ def test_confidence_asks_for_as_many_tagged_cases_as_a_limit_needs(tmp_path: Pat
     assert said(make(tmp_path, reachable, FULL_SUITE)) == []
     out_of_reach = POLICY.replace(old, gate.format("0.27"))
     assert [text.partition(": ")[2] for text in said(make(tmp_path, out_of_reach, FULL_SUITE))] == [
-        "no result can pass the gate `quality` with the 1 cases with the tag `a` at level 0.9, "
-        "tag at least 2, or lower the level"
+        "no result can pass the gate `quality` with 1 tagged `a` at level 0.9, tag at least 2, or lower the level"
     ]
 
 
@@ -672,6 +673,22 @@ def test_a_gate_that_every_selected_provider_would_skip_never_counts(folders: Fo
         "policies/p.yaml:10: vertex never reports `full_valid_loss`: the gate would never count, "
         "use a suite's metric, or select other providers"
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [("", False), ('      warn: ">= 0.8"\n', True), ("      required: false\n", True), ("      missing: warn\n", True)],
+)
+def test_an_approval_on_a_warning_that_no_gate_can_give_is_a_warning(folders: Folders, more: str, asked: bool) -> None:
+    (folders[0] / "p.yaml").write_text(POLICY.replace(GATE, GATE + more) + "  approval: {when: onWarn}\n")
+    assert [(str(finding), finding.severity) for finding in check(*folders)] == (not asked) * [
+        (
+            "policies/p.yaml:13: approval.when is onWarn, and no gate can warn, so nobody is ever asked, "
+            "give a gate a `warn`, or use when: always",
+            "warning",
+        )
+    ]
+    assert load_rules(*folders).policies
 
 
 @pytest.mark.parametrize(

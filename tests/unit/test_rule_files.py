@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,23 @@ def test_one_policy_can_be_loaded_beside_the_suites_whatever_others_there_are(fo
     assert sorted(rules.suites) == ["core"]
     with pytest.raises(RuleErrors, match=r"absent\.yaml:1: the file cannot be read"):
         load_policy(Path("absent.yaml"), folders[1])
+
+
+# As an earlier release wrote it: fewer keys, and the short form of `choose`.
+KEPT = """{"kind":"PromotionPolicy","metadata":{"name":"prod"},"spec":{"alias":"prod","apply":[],\
+"baseline":{"use":"current","whenMissing":"allow"},"choose":[{"better":"lower","metric":"step","tie":0.0}],\
+"evidence":{"suites":[{"maxAge":null,"minCases":1,"suite":"core"}]},\
+"gates":[{"id":"quality","metric":"suites.core.pass_rate","pass":[">= 0.9"]}],"line":"router","mode":"dryRun",\
+"select":{"baseModels":[],"labels":{},"providers":["openai","vertex"]},\
+"settle":{"maxWait":"24h","until":"jobTerminal"}},\
+"suiteDigests":{"core":"a8b62c8622c31857cff96d6a756940618931c63b9c116887a6e8cef58aed674e"}}"""
+
+
+def test_what_an_earlier_release_kept_is_read_under_the_digest_that_it_was_kept_by(folders: Folders) -> None:
+    (policy,) = load_rules(*folders).policies
+    kept = policy_from_text(KEPT)
+    assert (kept.text, kept.digest) == (KEPT, sha256(KEPT.encode()).hexdigest())
+    assert replace(kept, text=policy.text, digest=policy.digest) == policy
 
 
 # The metrics that a policy may name, and those that are measured.

@@ -13,7 +13,7 @@ from typing import Self
 from ratchet.adapters.rules.lints import lint, lint_times, lint_together
 from ratchet.adapters.rules.policies import PolicyReader, empty_values, spelled_out
 from ratchet.adapters.rules.policy_schema import PolicyFile
-from ratchet.adapters.rules.reading import RuleErrors, stored, validated
+from ratchet.adapters.rules.reading import RuleErrors, stored, text_digest, validated
 from ratchet.adapters.rules.suites import SuiteFile, SuiteReader
 from ratchet.adapters.yaml_files import BadYaml, Document, Finding, read
 from ratchet.domain.keys import digest
@@ -53,12 +53,14 @@ def check(policies_dir: Path, suites_dir: Path, now: datetime | None = None) -> 
 
 
 def policy_from_text(text: str) -> Policy:
-    """The policy that has this canonical text, on the alias that it is written for, even if it was its shadow.
+    """The policy that was kept as this text, on the alias that it is written for, even if it was its shadow.
+
+    Its digest is the text's, whatever else a newer release would write into it.
 
     Raises:
         RuleErrors: it is no policy's text.
     """
-    document = stored(text)
+    document = spelled_out(stored(text))
     digests = document.data.pop("suiteDigests", {})
     findings: list[Finding] = []
     model = validated(PolicyFile, document, findings)
@@ -69,11 +71,11 @@ def policy_from_text(text: str) -> Policy:
         findings.append(document.finding((), "a suite's digest is missing", "load the files again"))
     if findings:
         raise RuleErrors(findings)
-    return policy
+    return replace(policy, text=text, digest=text_digest(text))
 
 
 def suite_from_text(text: str) -> Suite:
-    """The suite that has this canonical text.
+    """The suite that was kept as this text; its digest is the text's.
 
     Raises:
         RuleErrors: it is no suite's text.
@@ -84,7 +86,7 @@ def suite_from_text(text: str) -> Suite:
     suite = None if model is None else SuiteReader(document, findings).suite(model)
     if suite is None:
         raise RuleErrors(findings)
-    return suite
+    return replace(suite, text=text, digest=text_digest(text))
 
 
 def _owned(policies: Sequence[Policy]) -> tuple[Policy, ...]:

@@ -16,6 +16,7 @@ from ratchet.domain.gates import OPERATORS, needs_baseline
 from ratchet.domain.keys import Provider
 from ratchet.domain.policy import (
     Apply,
+    ApprovalWhen,
     BaselineUse,
     Comparison,
     Condition,
@@ -223,7 +224,7 @@ def _confidence(
         cases = sum(metric.tag in case.tags for case in suite.cases) if suite else 0
         if not cases:
             return
-        told = f"the {cases} cases with the tag `{metric.tag}`"
+        told = f"{cases} tagged `{metric.tag}`"
     else:
         cases, told = wanted.min_cases, f"minCases: {wanted.min_cases}"
     assert gate.level is not None
@@ -235,8 +236,8 @@ def _confidence(
     elif metric.tag:
         mend = f"tag at least {least}, or lower the level"
     else:
-        short = suite is not None and len(suite.cases) < least
-        mend = f"use minCases: {least}{f' (the suite has {len(suite.cases)} cases)' if short and suite else ''}"
+        short = f" (the suite has {len(suite.cases)})" if suite is not None and len(suite.cases) < least else ""
+        mend = f"use minCases: {least}{short}"
     what = f"no result can pass the gate `{gate.id}` with {told} at level {gate.level:g}"
     yield document.finding(at, what, mend)
 
@@ -277,14 +278,23 @@ def _approval(document: Document, policy: Policy) -> Iterator[Finding]:
     if people and approval.least > len(people) and not any(one.startswith("*") for one in people):
         what = f"{approval.least} must agree, and `from` names {len(people)}"
         yield document.finding(("spec", "approval", "min"), what, "lower it, or name more people")
+    if approval.when is ApprovalWhen.ON_WARN and not any(map(_may_warn, policy.gates)):
+        what = "approval.when is onWarn, and no gate can warn, so nobody is ever asked"
+        yield document.finding(
+            ("spec", "approval", "when"), what, "give a gate a `warn`, or use when: always", "warning"
+        )
+
+
+def _may_warn(gate: Gate) -> bool:
+    return bool(gate.warns) or not gate.required or gate.missing is Missing.WARN
 
 
 def _windows(document: Document, policy: Policy) -> Iterator[Finding]:
-    """What every week closes, a year long: zones change to summer time in different weeks."""
-    windows = policy.windows
-    if any(window.kind is WindowKind.ALLOW and isinstance(window.when, Dated) for window in windows):
-        return
-    weekly = [window for window in windows if isinstance(window.when, Weekly)]
+    """What every week closes. A dated allow window may open besides, unless the weekly ones deny everything."""
+    weekly = [window for window in policy.windows if isinstance(window.when, Weekly)]
+    if any(window.kind is WindowKind.ALLOW and isinstance(window.when, Dated) for window in policy.windows):
+        weekly = [window for window in weekly if window.kind is WindowKind.DENY]
+    # A year long, because zones change to summer time in different weeks.
     weeks = (datetime(2024, 1, 1, tzinfo=UTC) + timedelta(weeks=n) for n in range(0, 53, 4))
     if weekly and all(closed_by(weekly, week) and opens(weekly, week) is None for week in weeks):
         mend = "let a deny window end, or an allow window go beyond it"

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, time
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
@@ -13,7 +12,7 @@ from ratchet.adapters.rules import comparisons
 from ratchet.adapters.rules import policy_schema as schema
 from ratchet.adapters.rules.comparisons import ConditionReader
 from ratchet.adapters.rules.policy_schema import APPROVER, CLOCK_END, MOMENT, UNTIL_RELEASED
-from ratchet.adapters.rules.reading import span_text
+from ratchet.adapters.rules.reading import span_text, text_digest
 from ratchet.adapters.yaml_files import Document, Finding, Where, did_you_mean, shown
 from ratchet.domain import policy as domain
 from ratchet.domain.codec import canonical
@@ -108,7 +107,7 @@ class PolicyReader(ConditionReader):
             text="",
         )
         text = canonical(content(policy))
-        return replace(policy, text=text, digest=sha256(text.encode()).hexdigest())
+        return replace(policy, text=text, digest=text_digest(text))
 
     def sets(self, spec: schema.PolicySpec) -> None:
         """What may be named once only."""

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,6 +68,11 @@ def stored(text: str) -> Document:
     if not isinstance(data, dict):
         raise bad
     return Document("<stored>", data, {})
+
+
+def text_digest(text: str) -> str:
+    """The name of a canonical text, and of what it is the text of."""
+    return sha256(text.encode()).hexdigest()
 
 
 def span_text(span: timedelta) -> str:

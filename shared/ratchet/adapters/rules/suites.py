@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 import jinja2
@@ -12,7 +11,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ConfigDict, Field
 
 from ratchet.adapters.assertions import SUPPORTED, BadPattern, js_pattern, js_text
-from ratchet.adapters.rules.reading import NAME, Model, Reader
+from ratchet.adapters.rules.reading import NAME, Model, Reader, text_digest
 from ratchet.adapters.yaml_files import Where, did_you_mean, shown
 from ratchet.domain.codec import canonical
 from ratchet.domain.suite import Assertion, Case, Suite
@@ -147,7 +146,7 @@ class SuiteReader(Reader):
             concurrency=spec.run.concurrency,
             max_tokens=spec.run.max_tokens,
             temperature=spec.run.temperature,
-            digest=sha256(text.encode()).hexdigest(),
+            digest=text_digest(text),
             text=text,
         )
 
