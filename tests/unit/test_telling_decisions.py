@@ -1,10 +1,12 @@
 """How a decision is told: every word from its own evidence and its policy's text."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
 
 from ratchet.domain.decide import Decision, Outcome, Standing, decide
 from ratchet.domain.evidence import Candidate, Evidence, JobFacts, observe
@@ -37,7 +39,22 @@ from ratchet.domain.records import (
 )
 from ratchet_cli.telling.decision import document, render
 from ratchet_cli.telling.story import Story
-from support.tables import ALIAS, EARLIER_JOB, JOB, NOW, RATE, better, candidate, evidence, gate, policy, rate, value
+from support.decisions import Question, questions
+from support.tables import (
+    ALIAS,
+    EARLIER_JOB,
+    JOB,
+    NOW,
+    RATE,
+    candidate,
+    evidence,
+    gate,
+    higher,
+    lower,
+    number,
+    policy,
+    rate,
+)
 
 ALIVE = "suites.core.error_rate"
 RULES = policy(
@@ -141,7 +158,7 @@ def from_records() -> Evidence:
 def decided(rules: Policy, table: Evidence, standing: Standing | None = None, **changes: object) -> Decision:
     """As `enforce_promotion` writes it down."""
     around = standing or Standing(current=table.current.key if table.current else None)
-    ruling = decide(rules, table, around, NOW)
+    ruling = decide(rules, table, around, changes.get("at", NOW))  # type: ignore[arg-type]
     steps = {each.key: each.step for each in table.candidates}
     made = Decision(
         id="9c3e10" + "0" * 58,
@@ -242,8 +259,8 @@ def test_a_metric_that_parted_two_is_named_with_both_numbers() -> None:
 
 
 def test_one_that_does_not_tell_the_metric_cannot_be_compared() -> None:
-    rules = policy(choose=(better("valid_loss", higher=False),))
-    best = candidate(300, core__pass_rate=rate(20, 20), valid_loss=value(0.4))
+    rules = policy(choose=(lower("valid_loss"),))
+    best = candidate(300, core__pass_rate=rate(20, 20), valid_loss=number(0.4))
     other = candidate(200, core__pass_rate=rate(20, 20))
     assert "Why not step 200?  passes, but has no valid_loss to compare with step 300\n" in told(
         rules, decided(rules, evidence(other, best))
@@ -280,7 +297,7 @@ def test_what_was_not_even_judged_says_why() -> None:
 
 
 def test_keeping_the_current_says_what_would_have_beaten_it() -> None:
-    rules = policy(must_beat=MustBeat(criterion=better(RATE), by=0.02))
+    rules = policy(must_beat=MustBeat(criterion=higher(RATE), by=0.02))
     text = told(rules, decided(rules, evidence(candidate(core__pass_rate=rate(57, 60)), current=serving())))
     assert text.startswith(
         "d-9c3e10  support-router@prod  KEPT CURRENT step 400 of vertex job 8611, on vertex job 8812\n"
@@ -391,7 +408,7 @@ def test_other_units_and_several_metrics_are_told_in_their_own_words() -> None:
         gate("critical", "suites.core.tags.critical.pass_rate", ">= 1"),
     )
     slow = candidate(
-        core__latency_p95_ms=value(912), valid_loss=value(0.4123), core__regressions=value(2)
+        core__latency_p95_ms=number(912), valid_loss=number(0.4123), core__regressions=number(2)
     )  # fmt: skip
     slow = replace(slow, measures={**slow.measures, "suites.core.tags.critical.pass_rate": rate(3, 5)})
     text = told(rules, decided(rules, evidence(slow, baseline=serving())))
@@ -406,3 +423,14 @@ def test_too_few_cases_are_said_as_such() -> None:
     rules = policy(gate("quality", RATE, ">= 0.90", level=0.90))
     text = told(rules, decided(rules, evidence(candidate(core__pass_rate=rate(20, 20)))))
     assert "straddles 0.90; 5 more cases at the same rate would pass\n" in text
+
+
+@settings(max_examples=150, deadline=None)
+@given(questions())
+def test_any_decision_can_be_told_with_each_of_its_candidates(question: Question) -> None:
+    decision = decided(question.policy, question.evidence, question.standing, at=question.now)
+    text = render(story(question.policy, decision))
+    assert render(replace(story(question.policy, decision), policy=None))
+    assert text.count("Why not ") >= len(decision.assessments) - 1
+    found = document(story(question.policy, decision))
+    assert json.loads(json.dumps(found)) == found

@@ -188,14 +188,18 @@ def _turning(
 def _edges(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Iterator[float]:
     """The values of its metric at which one of its comparisons may turn."""
     measured = measure(candidate, gate.metric, now)
+    if baseline is not None and baseline.key == candidate.key:
+        # Compared with a percentage of itself, it is only zero that is special.
+        yield 0.0
     for bound in bounds(gate, candidate, baseline, now):
         if gate.level is None or isinstance(measured, str) or measured.total is None:
             yield bound
             continue
         total, level = measured.total, gate.level
         counts = range(total + 1)
-        yield bisect_left(counts, bound, key=lambda count: wilson(count, total, level).low) / total
-        yield bisect_left(counts, bound, key=lambda count: wilson(count, total, level).high) / total
+        for turns in (bound - EPSILON, bound + EPSILON):
+            yield bisect_left(counts, turns, key=lambda count: wilson(count, total, level).low) / total
+            yield bisect_left(counts, turns, key=lambda count: wilson(count, total, level).high) / total
 
 
 def _nearest(

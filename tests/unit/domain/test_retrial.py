@@ -28,14 +28,15 @@ from support.tables import (
     JOB,
     NOW,
     RATE,
-    better,
     candidate,
     evidence,
     gate,
+    higher,
+    lower,
+    number,
     policy,
     ran,
     rate,
-    value,
 )
 
 CORE = SuiteEvidence(suite="core", suite_digest="c" * 64, min_cases=10, max_age=None)
@@ -97,7 +98,7 @@ def test_a_decision_of_before_there_was_evidence_cannot_be_tried() -> None:
 def test_a_stricter_gate_refuses_and_another_choice_promotes_another() -> None:
     decision = decided(OLD, evidence(with_run(100, 18), with_run(200, 19)))
     assert moves_to(tried(policy(gate("quality", RATE, ">= 0.97")), decision, OLD).ruling) is None
-    found = tried(policy(choose=(better("step", higher=False),)), decision, OLD)
+    found = tried(policy(choose=(lower("step"),)), decision, OLD)
     assert (decision.candidate, moves_to(found.ruling)) == (with_run(200, 19).key, with_run(100, 18).key)
 
 
@@ -134,12 +135,12 @@ def test_what_nobody_measured_then_makes_the_answer_unknown() -> None:
     assert not tried(required, decision, OLD).known
     by_days = policy(gate("days", "base_model.days_to_shutdown", ">= 30"))
     assert tried(by_days, decision, OLD).notes == ("the shutdown date was not asked for then",)
-    must = policy(must_beat=MustBeat(criterion=better("valid_loss", higher=False), by=0.1))
+    must = policy(must_beat=MustBeat(criterion=lower("valid_loss"), by=0.1))
     assert tried(must, decision, OLD).notes == ("valid_loss was not measured then",)
 
 
 def test_what_was_measured_on_one_candidate_is_known() -> None:
-    decision = decided(OLD, evidence(with_run(100, 18, valid_loss=value(0.2)), with_run(200, 20)))
+    decision = decided(OLD, evidence(with_run(100, 18, valid_loss=number(0.2)), with_run(200, 20)))
     found = tried(policy(gate("loss", "valid_loss", "<= 0.3")), decision, OLD)
     assert (found.notes, found.known) == ((), True)
     assert moves_to(found.ruling) == with_run(100, 18).key
@@ -147,7 +148,7 @@ def test_what_was_measured_on_one_candidate_is_known() -> None:
 
 def test_an_unmeasured_criterion_leaves_a_promotion_known() -> None:
     decision = decided(OLD, evidence(with_run(100, 18)))
-    found = tried(policy(choose=(better("valid_loss", higher=False), better(RATE))), decision, OLD)
+    found = tried(policy(choose=(lower("valid_loss"), higher(RATE))), decision, OLD)
     assert (found.notes, found.known) == (("valid_loss was not measured then",), True)
     assert moves_to(found.ruling) == with_run(100, 18).key
 
@@ -214,7 +215,7 @@ def test_the_last_good_of_then_is_known_only_if_it_was_the_baseline() -> None:
 
 def test_regressions_against_another_baseline_are_not_kept() -> None:
     serving, best = earlier(400, 18), earlier(500, 20)
-    counted = with_run(100, 19, core__regressions=value(0))
+    counted = with_run(100, 19, core__regressions=number(0))
     table = evidence(counted, current=serving, baseline=serving, best_of_line=best)
     same = gate("same", "suites.core.regressions", "<= 0")
     decision = decided(policy(same), table, Standing(current=serving.key))
