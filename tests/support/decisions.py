@@ -414,7 +414,7 @@ def _evidence(chance: Chance, rule: Policy) -> Evidence:
             first_seen_at=chance.ago(70, 28 * 24, 30 * 24),
             ended_at=chance.any(None, START, START - 60 * HOUR, START - 60 * HOUR) if state.terminal else None,
             checkpoint_ids=(*ids, "8") if chance.one_in(12) else tuple(ids),
-            triggered_by=chance.any(None, ANA, "ben-acme-com"),
+            triggered_by=chance.any((), (ANA,), (ANA, "ben-acme-com")),
         ),
         candidates=found,
         current=current,

@@ -26,7 +26,7 @@ from ratchet.domain.records import (
     SmokeRun,
     run_key,
 )
-from ratchet.ports import ProviderError
+from ratchet.ports import PermanentError, ProviderError
 
 ATTEMPTS = 3
 
@@ -136,7 +136,7 @@ def _facts(job: Job) -> JobFacts:
         first_seen_at=job.first_seen_at,
         ended_at=job.ended_at,
         checkpoint_ids=job.checkpoint_ids,
-        triggered_by=job.triggered_by,
+        triggered_by=job.triggers,
     )
 
 
@@ -218,7 +218,7 @@ class _Reader:
         if base not in self._shutdowns:
             try:
                 self._shutdowns[base] = self._hands.providers.of(checkpoint.job).shutdown_date(base)
-            except ProviderError as error:
+            except (ProviderError, PermanentError) as error:
                 log.emit(log.Event.PROVIDER_FAILED, checkpoint=str(checkpoint.key), code=type(error).__name__)
                 self._shutdowns[base] = None
         return self._shutdowns[base]

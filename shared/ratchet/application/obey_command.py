@@ -128,7 +128,7 @@ def _vote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> A
         return refused(alias, decision, "the policy has changed since; it will be asked anew")
     if decision.at >= ask.until:
         return refused(alias, decision, f"the approval expired at {ask.until:%Y-%m-%dT%H:%MZ}")
-    objection = approval.objection(policy.approval, command.actor, _trigger(hands, ask.job))
+    objection = approval.objection(policy.approval, command.actor, _triggers(hands, ask.job))
     if objection is not None:
         return refused(alias, decision, objection)
     approves = command.verb is Verb.APPROVE
@@ -142,9 +142,9 @@ def _vote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> A
     return Answer(alias=after, decision=replace(decision, reason=words))
 
 
-def _trigger(hands: Hands, key: JobKey) -> str | None:
+def _triggers(hands: Hands, key: JobKey) -> tuple[str, ...]:
     job = load_keyed(hands.store, Job, key)
-    return job.value.triggered_by if job is not None else None
+    return job.value.triggers if job is not None else ()
 
 
 def _promote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> Answer:

@@ -147,10 +147,6 @@ def plan_tracking(
 def _told(job: Job, view: JobView) -> Job:
     """The job with what it says of itself, as far as that was not known."""
     labels = job.labels or view.labels
-    # The audit log knows only who called the provider, often a pipeline; the label says for whom. So the label wins
-    # when the job is first seen. From then on who triggered it cannot become somebody else.
-    unseen = job.state is JobState.UNKNOWN
-    by_label = labels.get(TRIGGERED_BY) or None
     return replace(
         job,
         base_model=job.base_model or view.base_model,
@@ -158,7 +154,7 @@ def _told(job: Job, view: JobView) -> Job:
         labels=labels,
         datasets=job.datasets or view.datasets,
         created_at=job.created_at or view.created_at,
-        triggered_by=(by_label or job.triggered_by) if unseen else (job.triggered_by or by_label),
+        triggered_by=job.triggered_by or labels.get(TRIGGERED_BY) or None,
     )
 
 
@@ -230,9 +226,9 @@ def _remember_trigger(key: JobKey, actor: str, store: Store, ids: Ids, now: date
     fresh = Job(key=key, state=JobState.UNKNOWN, first_seen_at=now, next_look_at=now)
     while True:
         before = load_keyed(store, Job, key) or Stored(fresh, None)
-        if before.value.triggered_by is not None:
+        if before.value.started_by is not None:
             return False
-        write = before.write(replace(before.value, triggered_by=actor))
+        write = before.write(replace(before.value, started_by=actor))
         if store.commit([write], ids.fresh()) is Commit.COMMITTED:
             return True
 

@@ -1,6 +1,7 @@
 """Who must agree to a promotion, and whether they have: bound to the candidate, the evidence and the policy."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -36,13 +37,13 @@ def needed(policy: Policy, *, warns: bool, first: bool, without_baseline: bool) 
 
 
 def answer(
-    policy: Policy, ask: Ask | None, candidate: CheckpointKey, evidence: str, trigger: str | None, now: datetime
+    policy: Policy, ask: Ask | None, candidate: CheckpointKey, evidence: str, triggers: Collection[str], now: datetime
 ) -> Answer:
     """What the votes say. An ask about anything else is void: it is asked anew, from now on."""
     wanted = policy.approval
     if ask is None or not about(ask, candidate, evidence, policy.digest):
         return Answer(words=_counted(wanted, 0), until=now + wanted.expires)
-    votes = [v for v in ask.votes if v.at < ask.until and objection(wanted, v.actor, trigger) is None]
+    votes = [v for v in ask.votes if v.at < ask.until and objection(wanted, v.actor, triggers) is None]
     against = next((vote for vote in votes if not vote.approves), None)
     if against is not None:
         return Answer(words=f"{against.actor} rejected it: {against.reason}", until=ask.until, refused=True)
@@ -59,9 +60,9 @@ def about(ask: Ask, candidate: CheckpointKey, evidence: str, policy: str) -> boo
     return (ask.candidate, ask.evidence, ask.policy) == (candidate, evidence, policy)
 
 
-def objection(wanted: Approval, actor: str, trigger: str | None) -> str | None:
+def objection(wanted: Approval, actor: str, triggers: Collection[str]) -> str | None:
     """Why this person's word does not count; None when it does."""
-    if wanted.not_by_trigger and trigger is not None and same_person(actor, trigger):
+    if wanted.not_by_trigger and any(same_person(actor, trigger) for trigger in triggers):
         return "nobody approves what they triggered"
     if wanted.approvers and not any(fnmatchcase(actor.casefold(), one.casefold()) for one in wanted.approvers):
         return f"the policy asks {', '.join(wanted.approvers)}"

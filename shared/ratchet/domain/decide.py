@@ -431,8 +431,8 @@ def _stops(policy: Policy, evidence: Evidence, standing: Standing, chosen: Rulin
     if why is None:
         return
     assert chosen.candidate is not None
-    trigger = evidence.job.triggered_by
-    answer = approval.answer(policy, standing.approval, chosen.candidate, evidence.digest, trigger, now)
+    triggers = evidence.job.triggered_by
+    answer = approval.answer(policy, standing.approval, chosen.candidate, evidence.digest, triggers, now)
     if answer.refused:
         yield replace(chosen, outcome=Outcome.REJECTED, stage=Stage.APPROVAL, reason=answer.words)
     elif not answer.granted:

@@ -77,7 +77,7 @@ class JobFacts:
     first_seen_at: datetime
     ended_at: datetime | None = None
     checkpoint_ids: tuple[str, ...] = ()
-    triggered_by: str | None = None
+    triggered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ class Measure:
 class Job:
     """`name` is what people called it, `datasets` its data by use (training, validation), as the provider names them.
 
-    `triggered_by`: who started it, where anybody said so; who did may not approve what comes of it.
+    `started_by`: who called the provider for it, by the audit log, often a pipeline; `triggered_by`: for whom, by its
+    own label. Neither may approve what comes of it.
     """
 
     COLLECTION: ClassVar[str] = "jobs"
@@ -51,6 +52,7 @@ class Job:
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
+    started_by: str | None = None
     triggered_by: str | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
@@ -61,6 +63,10 @@ class Job:
     rechecks: int = 0
     rechecked_at: datetime | None = None
     next_look_at: datetime | None = None
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        return tuple(who for who in (self.started_by, self.triggered_by) if who)
 
 
 class CheckpointState(StrEnum):

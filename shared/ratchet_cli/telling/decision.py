@@ -149,8 +149,8 @@ def _beyond_the_choice(story: Story) -> Iterator[str]:
         yield beyond
     ask, found = story.standing.approval, story.evidence
     if decision.outcome is Outcome.PROMOTED and ask is not None and decision.candidate is not None:
-        digest, trigger = decision.evidence_digest, found.job.triggered_by
-        answer = approval.answer(story.policy, ask, decision.candidate, digest, trigger, decision.at)
+        digest, triggers = decision.evidence_digest, found.job.triggered_by
+        answer = approval.answer(story.policy, ask, decision.candidate, digest, triggers, decision.at)
         if answer.granted:
             yield answer.words
 

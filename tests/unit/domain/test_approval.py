@@ -38,9 +38,9 @@ def asked(*votes: Vote, **changes: Any) -> Ask:
 
 
 def answered(
-    ask: Ask | None, *, wanted: Approval | None = None, trigger: str | None = None, now: datetime = START + HOUR
+    ask: Ask | None, *, wanted: Approval | None = None, triggers: tuple[str, ...] = (), now: datetime = START + HOUR
 ) -> Answer:
-    return answer(policy(approval=wanted or approval()), ask, key("3"), "e", trigger, now)
+    return answer(policy(approval=wanted or approval()), ask, key("3"), "e", triggers, now)
 
 
 # When somebody must agree ---------------------------------------------------------------------------------------------
@@ -97,20 +97,21 @@ def test_with_no_approvers_named_anybody_may_agree() -> None:
 @pytest.mark.parametrize("actor", [ANA, "Ana@Acme.com", "carl@ml.acme.com"])
 def test_an_approver_is_named_by_address_or_by_domain(actor: str) -> None:
     wanted = approval(approvers=("ANA@acme.com", "*@ml.acme.com"))
-    assert objection(wanted, actor, None) is None
+    assert objection(wanted, actor, ()) is None
 
 
 @pytest.mark.parametrize("actor", [BEN, "ana@acme.com.evil.org", "carl@acme.com", "carl@ml.acme.comx", "xana@acme.com"])
 def test_anybody_else_is_none(actor: str) -> None:
     wanted = approval(approvers=(ANA, "*@ml.acme.com"))
-    assert objection(wanted, actor, None) == f"the policy asks {ANA}, *@ml.acme.com"
+    assert objection(wanted, actor, ()) == f"the policy asks {ANA}, *@ml.acme.com"
 
 
 def test_nobody_approves_what_they_triggered_where_the_policy_says_so() -> None:
-    assert objection(approval(not_by_trigger=True), ANA, ANA) == "nobody approves what they triggered"
-    assert objection(approval(not_by_trigger=True), BEN, ANA) is None
-    assert objection(approval(not_by_trigger=True), ANA, None) is None
-    assert objection(approval(not_by_trigger=False), ANA, ANA) is None
+    assert objection(approval(not_by_trigger=True), ANA, (ANA,)) == "nobody approves what they triggered"
+    assert objection(approval(not_by_trigger=True), ANA, ("robot@acme.com", ANA)) is not None
+    assert objection(approval(not_by_trigger=True), BEN, (ANA,)) is None
+    assert objection(approval(not_by_trigger=True), ANA, ()) is None
+    assert objection(approval(not_by_trigger=False), ANA, (ANA,)) is None
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_one_rejection_refuses_it_however_many_agree() -> None:
 def test_words_that_do_not_count_neither_grant_nor_refuse() -> None:
     wanted = approval(approvers=("*@acme.com",), not_by_trigger=True)
     ask = asked(yes("eve@evil.org"), no("eve@evil.org"), no(), yes())
-    assert answered(ask, wanted=wanted, trigger=ANA) == Answer(words="0 of 1 of *@acme.com agreed", until=EXPIRES)
+    assert answered(ask, wanted=wanted, triggers=(ANA,)) == Answer(words="0 of 1 of *@acme.com agreed", until=EXPIRES)
 
 
 def test_an_approval_expires_when_nobody_has_agreed_in_time() -> None:

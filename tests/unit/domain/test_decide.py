@@ -341,7 +341,7 @@ def baseline_test(occasion: str = str(JOB)) -> WantedRun:
     )
 
 
-OLD, PLAIN = aged(serving(), 73 * HOUR), serving()
+OLD, PLAIN = aged(serving(), 74 * HOUR), serving()
 RENEWED = aged(serving(), timedelta(0), purpose=Purpose.BASELINE, occasion=str(JOB))
 
 
@@ -661,7 +661,7 @@ def test_people_are_asked_until_the_approval_expires() -> None:
 
 
 def test_an_approval_promotes_a_rejection_and_an_expiry_reject() -> None:
-    given = evidence(candidate(), job=job_facts(candidate(), triggered_by="ana@acme.com"))
+    given = evidence(candidate(), job=job_facts(candidate(), triggered_by=("ana@acme.com",)))
 
     def after(*votes: Vote, now: datetime = START + 2 * HOUR, **changes: Any) -> Ruling:
         return decide(ASKS, given, Standing(approval=asked(given, ASKS, *votes, **changes)), now)

@@ -389,7 +389,7 @@ def test_the_digest_names_every_number_and_no_order() -> None:
         replace(given, current=one),
         replace(given, baseline=one),
         replace(given, best_of_line=one),
-        replace(given, job=job_facts(one, two, triggered_by="ana")),
+        replace(given, job=job_facts(one, two, triggered_by=("ana",))),
         replace(given, job=job_facts(one)),
         replace(given, candidates=(one, replace(two, suites={"core": ran(finished_at=START + MOMENT)}))),
     ]
