@@ -10,7 +10,7 @@ from ratchet.domain.alias import fold, verify
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import ALL_ALIASES
-from ratchet.domain.policy import RollBackUse, Trigger, WatchPlan
+from ratchet.domain.policy import Apply, RollBackUse, Trigger, WatchPlan
 from ratchet.domain.records import Purpose, SmokeRun
 from support.recording import captured
 from support.world import ALIAS, World, policy, rules
@@ -235,3 +235,17 @@ def test_a_promotion_that_was_stopped_by_a_hold_goes_on_when_its_time_is_over() 
     assert world.serving() == 100
     world.sweep(40)
     assert world.serving() == 500
+
+
+@pytest.mark.parametrize("apply", [frozenset(), frozenset({Apply.VERTEX_DEFAULT})])
+def test_what_serves_is_looked_at_for_ever_and_no_timer_is_called_stuck(apply: frozenset[Apply]) -> None:
+    world = World(rules(policy(apply=apply)))
+    world.hint(world.job("8812", {100: 0.95}))
+    with captured("reconcile") as lines:
+        for _ in range(60):
+            world.clock.time += timedelta(hours=1)
+            world.sweep(1)
+    assert "timer.stuck" not in [line["event"] for line in lines.lines]
+    looked = world.alias().next_look_at
+    assert looked is not None
+    assert looked - world.clock.now() <= timedelta(hours=1)

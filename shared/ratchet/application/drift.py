@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ratchet import log
 from ratchet.application.carry_out import carry_out, drift_hold
-from ratchet.application.decisions import announce, change, look_again, record
+from ratchet.application.decisions import announce, change, record
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load_alias, load_keyed
 from ratchet.domain.alias import pointed, watches_default
@@ -55,26 +55,25 @@ def look_for_drift(hands: Hands, key: AliasKey, policy: Policy | None) -> None:
         reason = "the default was changed by somebody else" if drift else "the default is ours again"
         if change(hands, stored, after, "drifted", reason) and drift:
             log.emit(log.Event.ALIAS_DRIFTED, alias=str(key), shown=drift, recorded=row.value.default)
-    elif drift is None or drift == alias.tolerated or policy is None or not _act(hands, stored, row, drift, policy):
-        # Only the timer moves, which is not a change of the alias: no history row.
-        look_again(hands, stored)
+    elif drift is not None and drift != alias.tolerated and policy is not None:
+        _act(hands, stored, row, drift, policy)
 
 
-def _act(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, policy: Policy) -> bool:
-    """Whether anything was to be done."""
+def _act(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, policy: Policy) -> None:
+    """What the policy says; to hold where that cannot be done."""
     alias, now = stored.value, hands.clock.now()
     held = alias.hold is not None or load_alias(hands.store, ALL_ALIASES).value.hold is not None
     match policy.drift:
         case DriftUse.ADOPT if _adopt(hands, stored, row, shown, policy):
-            return True
+            return
         case DriftUse.REVERT if not held and _restores(alias, now) < RESTORED_AN_HOUR:
-            return _restore(hands, stored, row, shown, now)
+            _restore(hands, stored, row, shown, now)
+            return
     if held:
-        return False
+        return
     after = replace(alias, hold=drift_hold(shown, now), generation=alias.generation + 1)
     if change(hands, stored, after, "held", "the default was changed by somebody else"):
         log.emit(log.Event.ALIAS_HELD, alias=str(alias.key), actor="policy")
-    return True
 
 
 def _adopt(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, policy: Policy) -> bool:
@@ -122,7 +121,7 @@ def _restores(alias: Alias, now: datetime) -> int:
     return sum(1 for at in alias.restored if now - at < _HOUR)
 
 
-def _restore(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, now: datetime) -> bool:
+def _restore(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, now: datetime) -> None:
     """Write our default once more, as an intent like any other: leased, fenced, read back, and in the history."""
     alias = stored.value
     assert alias.current is not None
@@ -148,4 +147,3 @@ def _restore(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str
     writes = (row.write(replace(row.value, fence=fence)),)
     if change(hands, stored, after, "intent.restore", f"checkpoint {shown} is not ours", writes=writes):
         carry_out(hands, alias.key)
-    return True

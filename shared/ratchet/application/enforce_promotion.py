@@ -45,22 +45,26 @@ def enforce_promotion(due: PromotionDue, hands: Hands) -> Handled:
     if due.job is None:
         _lapse(hands, stored)
         look_for_drift(hands, due.alias, policy)
-    if policy is None:
-        return Ignored("no_policy")
-    if hands.release < stored.value.release:
+    if policy is not None and hands.release < stored.value.release:
         raise RetryableError("an older release does not decide")
     if due.job is None:
         return _look(hands, due.alias, policy)
-    return _decide(hands, due.alias, due.job, policy)
+    return Ignored("no_policy") if policy is None else _decide(hands, due.alias, due.job, policy)
 
 
-def _look(hands: Hands, key: AliasKey, policy: Policy) -> Handled:
+def _look(hands: Hands, key: AliasKey, policy: Policy | None) -> Handled:
     """The alias's own time has come: for what it serves, and for every job that waits."""
-    look_at_current(hands, key, policy)
-    handled = watch(hands, key, policy) or Ignored("nothing_due")
-    for wait in load_alias(hands.store, key).value.waiting:
-        handled = _decide(hands, key, wait.job, policy)
-    return handled
+    handled: Handled | None = None
+    if policy is not None:
+        look_at_current(hands, key, policy)
+        handled = watch(hands, key, policy)
+        for wait in load_alias(hands.store, key).value.waiting:
+            handled = _decide(hands, key, wait.job, policy)
+    if handled is not None:
+        return handled
+    # Nothing is due but the next look, which nobody else has set.
+    look_again(hands, load_alias(hands.store, key))
+    return Ignored("nothing_due")
 
 
 def _lapse(hands: Hands, stored: Stored[Alias]) -> None:

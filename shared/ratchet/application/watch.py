@@ -34,7 +34,6 @@ def watch(hands: Hands, key: AliasKey, policy: Policy) -> Handled | None:
     if at_hand is None or alias.intent is not None or alias.current is None or now < at_hand.due:
         return None
     if _held(hands, alias):
-        look_again(hands, stored)
         return None
     if alias.gone:
         _changed(hands, stored, replace(alias, watch=None), "what was watched is there no more")
