@@ -246,6 +246,15 @@ POLICY_REFUSALS: list[tuple[str, str, str]] = [
     (GATE, '      pass: ">= 1"\n      confidence: {level: 0.9}\n',
      "12: no result can pass the gate `quality` with minCases: 1 at level 0.9, "
      "no suite is large enough (at most 1000 cases); loosen the limit, or lower the level"),
+    (GATE, '      pass: "<= 0.5"\n      confidence: {level: 0.9}\n',
+     "12: no result can pass the gate `quality` with minCases: 1 at level 0.9, use minCases: 3 (the suite has 1)"),
+    (GATE, '      pass: [">= 0.5", "== 1"]\n      confidence: {level: 0.9}\n',
+     "11: '== 1' can never be told with confidence, compare with >= or <=, or leave `confidence` out"),
+    (GATE, '      pass: [">= 0.5", ">= baseline"]\n      confidence: {level: 0.9}\n',
+     "11: confidence is for a number, and this compares with the baseline, "
+     "leave `confidence` out, or make it a gate of its own"),
+    (RATE, RATE.replace("core", "other") + "      confidence: {level: 0.9}\n",
+     "10: the suite `other` is not in evidence.suites, add {suite: other} to evidence.suites"),
     (GATE, '      pass: ">= baseline"\n      confidence: {level: 0.9}\n',
      "11: confidence is for a number, and this compares with the baseline, "
      "leave `confidence` out, or make it a gate of its own"),
@@ -383,6 +392,8 @@ ALLOWED: list[tuple[str, str]] = [
     (GATE, GATE + '      warn: ">= 0.89"\n'),
     (GATE, '      pass: "> 0.9"\n      warn: ">= 0.9"\n'),
     (GATE, GATE + '      warn: "<= 0.95"\n'),
+    (GATE, GATE + '      warn: "<= 0.5"\n'),
+    (GATE, '      pass: [">= 0.9", "<= 0.95"]\n      warn: ">= 0.9"\n'),
     (GATE, GATE + '      warn: ">= baseline"\n'),
     (GATE, '      pass: {anyOf: [">= 0.9", ">= 0.5"]}\n      warn: ">= 0.6"\n'),
     (GATE, '      pass: ">= baseline - 2%"\n      warn: ">= baseline - 0.01"\n'),
@@ -599,27 +610,34 @@ def test_a_loss_is_compared_over_the_same_data_and_tokens_unless_the_gate_says_o
     assert load_rules(*folders).policies[0].gates[0].comparable == frozenset({Sameness.TOKENIZER})
 
 
-def test_confidence_asks_for_as_many_tagged_cases_as_a_limit_needs(tmp_path: Path) -> None:
-    gate = 'suites.core.tags.a.pass_rate\n      pass: ">= {}"\n      confidence: {{level: 0.9}}\n'
-    old = 'suites.core.pass_rate\n      pass: ">= 0.9"\n'
-    # One case passing of one: the lower bound is 1 / (1 + 1.645^2), so 0.2699.
-    reachable = POLICY.replace(old, gate.format("0.2698"))
-    assert said(make(tmp_path, reachable, FULL_SUITE)) == []
-    out_of_reach = POLICY.replace(old, gate.format("0.27"))
-    assert [text.partition(": ")[2] for text in said(make(tmp_path, out_of_reach, FULL_SUITE))] == [
-        "no result can pass the gate `quality` with 1 tagged `a` at level 0.9, tag at least 2, or lower the level"
-    ]
-
-
-@pytest.mark.parametrize(("cases", "said_"), [(24, 1), (25, 0)])
-def test_confidence_asks_for_as_many_cases_as_a_limit_needs(tmp_path: Path, cases: int, said_: int) -> None:
+def cases(count: int, tagged: int) -> str:
+    """A suite with so many cases, of which so many have the tag `a`."""
     suite = yaml.safe_load(SUITE)
     (test,) = suite["spec"]["tests"]
-    suite["spec"]["tests"] = [{**test, "id": f"case-{n}"} for n in range(30)]
-    text = POLICY.replace("{suite: core}", f"{{suite: core, minCases: {cases}}}")
-    text = text.replace(GATE, GATE + "      confidence: {level: 0.9}\n")
-    found = said(make(tmp_path, text, yaml.safe_dump(suite)))
-    assert len(found) == said_
+    suite["spec"]["tests"] = [
+        {**test, "id": f"case-{n}", "metadata": {"tags": ["a"] if n < tagged else []}} for n in range(count)
+    ]
+    return yaml.safe_dump(suite)
+
+
+def test_confidence_asks_for_as_many_tagged_cases_as_a_limit_needs(tmp_path: Path) -> None:
+    gate = 'suites.core.tags.a.pass_rate\n      pass: ">= {}"\n      confidence: {{level: 0.9}}\n'
+    # Two of two passing: the lower bound is 2 / (2 + 1.645^2), so 0.4250.
+    assert said(make(tmp_path, POLICY.replace(RATE, gate.format("0.4250")), cases(5, 2))) == []
+    found = said(make(tmp_path, POLICY.replace(RATE, gate.format("0.4251")), cases(5, 2)))
+    assert [text.partition(": ")[2] for text in found] == [
+        "no result can pass the gate `quality` with 2 tagged `a` at level 0.9, tag at least 3, or lower the level"
+    ]
+    # Of a suite that is not there nobody knows how many have a tag.
+    found = said(make(tmp_path, POLICY.replace(RATE, gate.format("1")).replace("core", "kore"), SUITE))
+    assert [text.partition(": ")[2] for text in found] == ["unknown suite `kore`, did you mean `core`?"]
+
+
+@pytest.mark.parametrize(("least", "count"), [(24, 1), (25, 0)])
+def test_confidence_asks_for_as_many_cases_as_a_limit_needs(tmp_path: Path, least: int, count: int) -> None:
+    text = POLICY.replace("{suite: core}", f"{{suite: core, minCases: {least}}}")
+    found = said(make(tmp_path, text.replace(GATE, GATE + "      confidence: {level: 0.9}\n"), cases(25, 0)))
+    assert len(found) == count
     assert all(text.endswith("with minCases: 24 at level 0.9, use minCases: 25") for text in found)
 
 
