@@ -40,6 +40,7 @@ from ratchet.domain.records import (
 from ratchet_cli.telling.decision import document, render
 from ratchet_cli.telling.story import Story
 from support.decisions import Question, questions
+from support.depth import deep
 from support.tables import (
     ALIAS,
     EARLIER_JOB,
@@ -425,7 +426,7 @@ def test_too_few_cases_are_said_as_such() -> None:
     assert "straddles 0.90; 5 more cases at the same rate would pass\n" in text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=deep(100, 3000), deadline=None)
 @given(questions())
 def test_any_decision_can_be_told_with_each_of_its_candidates(question: Question) -> None:
     decision = decided(question.policy, question.evidence, question.standing, at=question.now)

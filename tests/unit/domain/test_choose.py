@@ -158,9 +158,24 @@ def test_a_loss_over_other_data_is_never_compared() -> None:
     ],
 )
 def test_numbers_are_short_for_people(value: float, text: str) -> None:
-    assert number(value) == text
-    assert figure(measured(value)) == text
+    assert number("valid_loss", value) == text
+    assert figure("valid_loss", measured(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("suites.core.regressions", 2.0, "2"),
+        ("suites.core.latency_p95_ms", 912.0, "912"),
+        ("suites.core.latency_p95_ms", 733.5, "733.500"),
+        ("suites.core.tokens", 12345.6, "12346"),
+        ("base_model.days_to_shutdown", 0.0, "0"),
+        ("suites.core.pass_rate", 1.0, "1.000"),
+    ],
+)
+def test_what_is_counted_in_whole_units_is_written_so(metric: str, value: float, text: str) -> None:
+    assert number(metric, value) == text
 
 
 def test_a_rate_is_shown_with_its_cases() -> None:
-    assert figure(rate(58, 60)) == "0.967 (58/60)"
+    assert figure("suites.core.pass_rate", rate(58, 60)) == "0.967 (58/60)"

@@ -27,6 +27,7 @@ from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.policy import Gate, Missing, Mode, MustBeat, Policy
 from ratchet.domain.records import Hold
 from support.decisions import Question, questions
+from support.depth import deep
 from support.tables import (
     EARLIER_JOB,
     JOB,
@@ -261,7 +262,7 @@ def rates_of(found: Candidate, cases: int = 0) -> Iterator[tuple[int, Candidate]
         yield count - now.count, replace(found, measures={**found.measures, RATE: rate(count, now.total)})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=deep(200, 4000), deadline=None)
 @given(gates() | gates(sure=True), RATES, st.none() | RATES)
 def test_no_smaller_change_of_a_rate_would_pass_its_gate(gate_: Gate, ours: Measured, theirs: Measured | None) -> None:
     mine = candidate(core__pass_rate=ours)
@@ -280,7 +281,7 @@ def test_no_smaller_change_of_a_rate_would_pass_its_gate(gate_: Gate, ours: Meas
         assert found.cases > 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=deep(200, 4000), deadline=None)
 @given(gates(sure=True), st.integers(1, 9).map(lambda n: rate(n, n)) | RATES)
 @example(gate("g", RATE, ">= 0.9", level=0.9), rate(11, 12))
 def test_no_fewer_cases_at_the_same_rate_would_be_enough(gate_: Gate, ours: Measured) -> None:
@@ -307,7 +308,7 @@ def test_no_fewer_cases_at_the_same_rate_would_be_enough(gate_: Gate, ours: Meas
 NUMBERS = st.integers(-3000, 3000).map(lambda n: n / 1000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=deep(200, 4000), deadline=None)
 @given(gates("evaluation.x"), NUMBERS, st.none() | NUMBERS)
 def test_no_smaller_change_of_a_number_would_pass_its_gate(gate_: Gate, ours: float, theirs: float | None) -> None:
     mine = measured("evaluation.x", ours)
@@ -364,7 +365,7 @@ def cases_of_judging(draw: st.DrawFn) -> tuple[Policy, Evidence, Candidate]:
     return rules, table, draw(st.sampled_from(candidates))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=deep(200, 4000), deadline=None)
 @given(cases_of_judging())
 def test_the_smallest_change_of_a_candidate_turns_its_verdict_and_one_unit_less_does_not(
     case: tuple[Policy, Evidence, Candidate],
@@ -390,7 +391,7 @@ def test_the_smallest_change_of_a_candidate_turns_its_verdict_and_one_unit_less_
         assert verdict((*found.changes[:n], one_less(change), *found.changes[n + 1 :])) not in GOOD
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=deep(250, 5000), deadline=None)
 @given(cases_of_judging())
 def test_the_smallest_change_of_one_that_lost_makes_it_serve_and_nothing_smaller_does(
     case: tuple[Policy, Evidence, Candidate],
@@ -433,7 +434,7 @@ def asked_of(question: Question, changed: Evidence) -> Standing:
     return replace(question.standing, approval=replace(ask, evidence=changed.digest))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=deep(150, 3000), deadline=None)
 @given(questions())
 def test_of_any_decision_what_is_said_to_turn_a_candidate_does_and_one_unit_less_does_not(question: Question) -> None:
     for assessment in question.ruling.assessments:
@@ -458,7 +459,7 @@ def test_of_any_decision_what_is_said_to_turn_a_candidate_does_and_one_unit_less
                 assert verdict((*found.changes[:n], one_less(change), *found.changes[n + 1 :])) not in GOOD
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=deep(150, 3000), deadline=None)
 @given(questions())
 def test_of_any_decision_what_is_said_to_turn_the_choice_does_and_one_unit_less_does_not(question: Question) -> None:
     policy_, standing = unhindered(question.policy), replace(question.standing, hold=None)
