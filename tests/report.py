@@ -34,12 +34,17 @@ def together(contents: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return sections
 
 
+def _load(content: dict[str, Any]) -> str:
+    """How many wanted to work there at the same time: a busy machine explains what took long."""
+    return f", load {content['load']}" if "load" in content else ""
+
+
 def render(content: dict[str, Any]) -> str:
     lines = [
         f"## {content['section']}",
         "",
         f"`{content['command']}`, {content['at']}, commit {content.get('commit', 'not noted')}, "
-        f"Python {content['python']}, {content['cores']} cores",
+        f"Python {content['python']}, {content['cores']} cores{_load(content)}",
         "",
         "| figure | value |",
         "|---|---|",

@@ -31,6 +31,7 @@ def record(
         "commit": _commit(),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
+        "load": f"{os.getloadavg()[1]:.0f}",
         "figures": {name: str(value) for name, value in figures.items()},
         "lists": {name: list(items) for name, items in lists.items()},
     }

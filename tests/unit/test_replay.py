@@ -288,8 +288,9 @@ def test_ctrl_c_ends_it_between_two_and_what_is_left_is_replayed_later(yard: Yar
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
     arguments = ["--reason", "bad_json", "--config", str(yard.home.config)]
     process = subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # Tests in the background ignore it.
+    )  # fmt: skip
     assert process.stdout is not None
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)

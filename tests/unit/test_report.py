@@ -6,7 +6,15 @@ from report import fold, render, together
 
 
 def content(section: str, at: str, figures: dict[str, str], **lists: list[str]) -> dict[str, Any]:
-    told = {"section": section, "command": "make it", "at": at, "commit": "abc1234", "python": "3.11", "cores": 2}
+    told = {
+        "section": section,
+        "command": "make it",
+        "at": at,
+        "commit": "abc1234",
+        "python": "3.11",
+        "cores": 2,
+        "load": "3",
+    }
     return {**told, "figures": figures, "lists": lists}
 
 
@@ -24,7 +32,7 @@ def test_a_section_that_many_processes_measured_has_the_figures_of_all() -> None
 
 def test_a_section_says_what_measured_it_and_where() -> None:
     told = render(content("A", "10:02", {"x": "1"}, each=["one", "two"]))
-    assert "`make it`, 10:02, commit abc1234, Python 3.11, 2 cores" in told
+    assert "`make it`, 10:02, commit abc1234, Python 3.11, 2 cores, load 3" in told
     assert "| x | 1 |" in told
     assert told.endswith("each:\n\n- one\n- two\n")
 
