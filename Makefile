@@ -33,8 +33,7 @@ lint: setup
 	$(RUN)lint-imports
 
 test: lint
-	$(RUN)coverage run -m pytest tests/unit
-	$(RUN)coverage report --skip-covered --fail-under=95
+	$(RUN)pytest tests/unit --numprocesses 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=95
 	$(RUN)pytest tests/contract tests/integration tests/simulation tests/fuzz --numprocesses 2 --dist loadgroup
 	$(RUN)pytest tests/e2e
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from ratchet.application.state import find_all
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import Verb
-from ratchet.domain.policy import Baseline, BaselineUse, Rerun, SuiteEvidence, WhenMissing
-from ratchet.domain.records import Purpose, SmokeRun
+from ratchet.domain.policy import Baseline, BaselineUse, Rerun, Settle, SuiteEvidence, Until, WhenMissing
+from ratchet.domain.records import JobState, Purpose, SmokeRun
 from support.world import World, policy, rules, suite
 
 AGED = (SuiteEvidence(suite="core", suite_digest=suite().digest, min_cases=10, max_age=timedelta(hours=1)),)
@@ -130,3 +130,24 @@ def test_what_vanishes_while_it_is_tested_again_is_waited_for_no_longer_and_the_
     world.sweep(90)
     assert world.serving() == 100
     assert [run for run in made(world, Purpose.GATE) if run[1] != "-"] == [("8812", "1"), ("8812", "1")]
+
+
+def test_what_serves_of_this_very_job_is_renewed_as_a_candidate_too_and_not_for_ever() -> None:
+    """Found by the simulation (seed 20453): its run as a baseline hid the newer one of its own, which was asked for
+    again as soon as it was told of.
+    """
+    each = Settle(until=Until.EACH_CHECKPOINT, quiet=None, max_wait=timedelta(hours=24))
+    rule = policy(settle=each, evidence=AGED, baseline=against(Rerun.ALWAYS), apply=frozenset())
+    world = World(rules(rule))
+    world.hint(world.job("8812", {100: 0.95}, state=JobState.RUNNING))
+    assert world.serving() == 100
+    world.clock.time += timedelta(minutes=30)
+    job = world.job("8812", {100: 0.95, 200: 0.90}, state=JobState.RUNNING)
+    world.hint(job)
+    assert made(world, Purpose.BASELINE) == [("8812", str(job))]
+    world.clock.time += timedelta(hours=3)
+    world.job("8812", {100: 0.95, 200: 0.90, 300: 1.0})
+    world.hint(job)
+    world.sweep(30)
+    assert world.serving() == 300
+    assert len(made(world, Purpose.GATE)) == 5

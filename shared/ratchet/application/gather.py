@@ -58,7 +58,7 @@ def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: da
     read.all_runs()
     current, best = serving.current, serving.best_of_line
     baseline = _baseline(serving, policy.baseline.use)
-    against = read.runs_of(baseline.checkpoint) if baseline else {}
+    against = read.compared_runs(baseline.checkpoint) if baseline else {}
     candidates = [
         read.observed(stored.value, against)
         for stored in checkpoints
@@ -68,9 +68,9 @@ def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: da
     evidence = Evidence(
         job=_facts(job.value),
         candidates=with_neighbours(candidates),
-        current=read.pointed(current, {}) if current else None,
-        baseline=read.pointed(baseline, {}) if baseline else None,
-        best_of_line=read.pointed(best, {}) if best else None,
+        current=read.pointed(current) if current else None,
+        baseline=read.pointed(baseline) if baseline else None,
+        best_of_line=read.pointed(best) if best else None,
     )
     standing = Standing(
         current=current.checkpoint if current else None,
@@ -114,7 +114,7 @@ def candidate_of(hands: Hands, key: CheckpointKey, policy: Policy, against: Chec
     if stored is None or job is None:
         return None
     read = _Reader(hands, policy, job.value, [stored])
-    return read.observed(stored.value, read.runs_of(against) if against else {})
+    return read.observed(stored.value, read.compared_runs(against) if against else {})
 
 
 def _baseline(alias: Alias, use: BaselineUse) -> Pointer | None:
@@ -151,57 +151,65 @@ class _Reader:
         # What the policy does not ask for is kept too, where it was measured: another policy may be tried on it.
         self._suites = {name: suite.digest for name, suite in hands.rules.suites.items()} | self._wanted
         self._checkpoints: dict[CheckpointKey, Checkpoint | None] = {c.value.key: c.value for c in checkpoints}
-        self._runs: dict[CheckpointKey, Runs] = {}
+        self._gates: dict[CheckpointKey, Runs] = {}
+        self._compared: dict[CheckpointKey, Runs] = {}
         self._shutdowns: dict[str, datetime | None] = {}
 
     def all_runs(self) -> None:
         """Those of all the job's checkpoints, in one query."""
         runs = [stored.value for stored in find_all(self._hands.store, SmokeRun, job=str(self._job.key))]
-        self._runs = {key: self._newest(key, runs) for key in self._checkpoints}
+        self._gates = {key: self._newest(key, runs) for key in self._checkpoints}
 
     def observed(self, checkpoint: Checkpoint, against: Runs) -> Candidate:
-        return observe(
-            checkpoint,
-            self.runs_of(checkpoint.key),
-            self._wanted,
-            against=against,
-            shutdown_at=self._shutdown_of(checkpoint),
-        )
+        """By its own gates' runs."""
+        return self._observed(checkpoint, self.gates_of(checkpoint.key), against)
 
-    def pointed(self, pointer: Pointer, against: Runs) -> Candidate | None:
+    def pointed(self, pointer: Pointer) -> Candidate | None:
+        """By what others are compared with."""
         checkpoint = self._checkpoint(pointer.checkpoint)
-        return None if checkpoint is None else self.observed(checkpoint, against)
+        return None if checkpoint is None else self._observed(checkpoint, self.compared_runs(checkpoint.key), {})
 
-    def runs_of(self, key: CheckpointKey) -> Runs:
-        """What this checkpoint is judged by: with another job, the run that was made to be compared with this job's."""
-        if key not in self._runs:
-            self._runs[key] = dict(self._by_name(key))
-        return self._runs[key]
+    def gates_of(self, key: CheckpointKey) -> Runs:
+        if key not in self._gates:
+            self._gates[key] = dict(self._by_name(key))
+        return self._gates[key]
+
+    def compared_runs(self, key: CheckpointKey) -> Runs:
+        """Its newest gates' runs, or those made to be compared with this job's, where the policy asks for such."""
+        if key not in self._compared:
+            self._compared[key] = {**self.gates_of(key), **dict(self._renewed(key))}
+        return self._compared[key]
+
+    def _observed(self, checkpoint: Checkpoint, runs: Runs, against: Runs) -> Candidate:
+        shutdown_at = self._shutdown_of(checkpoint)
+        return observe(checkpoint, runs, self._wanted, against=against, shutdown_at=shutdown_at)
 
     def _by_name(self, key: CheckpointKey) -> Iterator[tuple[str, SmokeRun]]:
         checkpoint = self._checkpoint(key)
-        if checkpoint is None:
-            return
-        compared = compared_suites(self._policy) if self._policy.baseline.rerun is not Rerun.NEVER else set()
         for suite, digest in self._suites.items():
-            run = self._renewed(key, digest) if suite in compared and suite in self._wanted else None
-            if run is None and digest in checkpoint.runs:
+            if checkpoint is not None and digest in checkpoint.runs:
                 stored = load(self._hands.store, SmokeRun, checkpoint.runs[digest])
-                run = stored.value if stored else None
+                if stored is not None:
+                    yield suite, stored.value
+
+    def _renewed(self, key: CheckpointKey) -> Iterator[tuple[str, SmokeRun]]:
+        if self._policy.baseline.rerun is Rerun.NEVER:
+            return
+        for suite in sorted(compared_suites(self._policy) & self._wanted.keys()):
+            run = ended(self._hands, key, self._wanted[suite], Purpose.BASELINE, str(self._job.key))
             if run is not None:
                 yield suite, run
-
-    def _renewed(self, key: CheckpointKey, suite_digest: str) -> SmokeRun | None:
-        return ended(self._hands, key, suite_digest, Purpose.BASELINE, str(self._job.key))
 
     def _newest(self, key: CheckpointKey, runs: Sequence[SmokeRun]) -> Runs:
         found: dict[str, SmokeRun] = {}
         for suite, digest in self._suites.items():
-            ours = [run for run in runs if run.checkpoint == key and run.suite_digest == digest and run.last]
-            renewed = [r for r in ours if r.purpose is Purpose.BASELINE and r.occasion == str(self._job.key)]
-            gates = [run for run in ours if run.purpose is Purpose.GATE]
-            if renewed or gates:
-                found[suite] = max(renewed or gates, key=lambda run: (occasion_number(run.occasion), run.attempt))
+            ours = [
+                run
+                for run in runs
+                if run.checkpoint == key and run.suite_digest == digest and run.purpose is Purpose.GATE and run.last
+            ]
+            if ours:
+                found[suite] = max(ours, key=lambda run: (occasion_number(run.occasion), run.attempt))
         return found
 
     def _checkpoint(self, key: CheckpointKey) -> Checkpoint | None:
