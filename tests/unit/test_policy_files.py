@@ -49,6 +49,12 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     return make(Path(), POLICY, SUITE)
 
 
+# What Berlin calls 17:00 is 16:00 in UTC, and 15:00 in summer.
+OPEN_IN_SUMMER = """\
+  windows:
+    - {name: fridays, kind: allow, tz: UTC, weekly: {days: [fri], from: "16:00", to: "17:00"}}
+    - {name: late, kind: deny, tz: Europe/Berlin, weekly: {days: [fri], from: "17:00", to: "18:00"}}
+"""
 SPAN = "write a number and s, m, h or d, such as 24h; at most 365d"
 WINDOW = """\
   windows:
@@ -423,6 +429,7 @@ ALLOWED: list[tuple[str, str]] = [
     (CHOOSE, CHOOSE + NEVER_OPEN.replace('to: "18:00"', 'to: "18:01"', 1)),
     (CHOOSE, CHOOSE + NEVER_OPEN.replace("tz: UTC", "tz: Europe/Berlin", 1)),
     (CHOOSE, CHOOSE + NEVER_OPEN + ONCE),
+    (CHOOSE, CHOOSE + OPEN_IN_SUMMER),
     (
         CHOOSE,
         CHOOSE

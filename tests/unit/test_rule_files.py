@@ -160,6 +160,7 @@ OVERLAPS: list[tuple[str, str, bool]] = [
     ('names: ["a*"]', 'names: ["*b"]', True),
     ('names: ["a*"]', 'names: ["b*"]', False),
     ('names: ["*a"]', 'names: ["*b"]', False),
+    ('names: ["*ab"]', 'names: ["*xb"]', False),
     ('names: ["a[bc]"]', 'names: ["a[cd]"]', True),
     ('names: ["[ab]c"]', 'names: ["[ab]d"]', False),
 ]
