@@ -21,7 +21,7 @@ from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, When
 
 GOOD = (Verdict.PASS, Verdict.WARN)
 """With these a candidate may be chosen."""
-_FRACTIONS = ("score", "is_minimum", "_rate", "_accuracy")
+_FRACTIONS = ("score", "is_minimum", "_accuracy")
 _DAYS = (-3650.0, 36500.0)
 
 
@@ -109,16 +109,13 @@ def flip_choice(
     passing = [candidate for candidate in evidence.candidates if candidate.key in good]
     candidate = _candidate(evidence, key)
     for metric in _decisive(policy, evidence, passing, candidate, now):
+        measured = measure(candidate, metric, now)
+        if isinstance(measured, str):
+            continue
         edges = [*_edges_of_choice(policy, evidence, metric, now)]
-        edges += [
-            edge
-            for gate in policy.gates
-            if gate.metric == metric
-            for edge in _edges(gate, candidate, evidence.baseline, now)
-        ]
-        change = _nearest(
-            metric, candidate, edges, lambda change: serves(applied_to_evidence(evidence, key, change)), now
-        )
+        for gate in (gate for gate in policy.gates if gate.metric == metric):
+            edges += _edges(gate, candidate, evidence.baseline, now)
+        change = _nearest(metric, measured, edges, lambda by: serves(applied_to_evidence(evidence, key, by)))
         if change is not None:
             return change
     return None
@@ -172,6 +169,9 @@ def _turning(
 ) -> Change | None:
     """The smallest change of their metric after which each of these gates is as wanted, or does not count."""
     metric = gates[0].metric
+    measured = measure(candidate, metric, now)
+    if isinstance(measured, str):
+        return None
 
     def turned(change: Change) -> bool:
         after, compared = applied(candidate, change), _applied_to(baseline, candidate.key, change)
@@ -179,9 +179,9 @@ def _turning(
         return all(result.verdict in wanted for result in results if result.counts)
 
     edges = [edge for gate in gates for edge in _edges(gate, candidate, baseline, now)]
-    change = _nearest(metric, candidate, edges, turned, now)
+    change = _nearest(metric, measured, edges, turned)
     if change is None and any(gate.level is not None for gate in gates):
-        change = _more_cases(metric, candidate, turned)
+        change = _more_cases(metric, measured, turned)
     return change
 
 
@@ -203,15 +203,12 @@ def _edges(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: da
 
 
 def _nearest(
-    metric: str, candidate: Candidate, edges: Iterable[float], turned: Callable[[Change], bool], now: datetime
+    metric: str, measured: Measured, edges: Iterable[float], turned: Callable[[Change], bool]
 ) -> Change | None:
     """The change by the fewest units that turns it.
 
     Between two edges nothing turns, so that only the units beside an edge have to be tried.
     """
-    measured = measure(candidate, metric, now)
-    if isinstance(measured, str):
-        return None
     worth = unit(metric) if measured.total is None else 1 / measured.total
     least, most = _possible(metric, measured)
     away = [(edge - measured.value) / worth for edge in edges]
@@ -224,10 +221,9 @@ def _nearest(
     return None
 
 
-def _more_cases(metric: str, candidate: Candidate, turned: Callable[[Change], bool]) -> Change | None:
+def _more_cases(metric: str, measured: Measured, turned: Callable[[Change], bool]) -> Change | None:
     """How many more cases at the same rate would turn it, whichever way their number rounds."""
-    measured = candidate.measures.get(metric)
-    if measured is None or measured.count is None or measured.total is None:
+    if measured.count is None or measured.total is None:
         return None
     count, total = measured.count, measured.total
 
@@ -277,24 +273,16 @@ def _decisive(
 
 def _edges_of_choice(policy: Policy, evidence: Evidence, metric: str, now: datetime) -> Iterator[float]:
     """The values at which a candidate comes level with another, or out of its reach."""
-    widths = {0.0, *(criterion.tie for criterion in policy.choose if criterion.metric == metric)}
-    if policy.must_beat is not None and policy.must_beat.criterion.metric == metric:
-        widths.add(policy.must_beat.by)
+    widths = {0.0, *(criterion.tie for criterion in policy.choose)}
+    widths |= {policy.must_beat.by} if policy.must_beat is not None else set()
     # What serves may be the candidate itself, and then its number moves the others' limits.
-    compared = [
-        comparison
-        for gate in policy.gates
-        if gate.metric == metric
-        for all_of in (*gate.passes, *gate.warns)
-        for comparison in all_of
-        if comparison.against_baseline
-    ]
-    widths |= {comparison.offset for comparison in compared if not comparison.percent}
+    compared = [each for gate in policy.gates for all_of in (*gate.passes, *gate.warns) for each in all_of]
+    widths |= {comparison.offset for comparison in compared}
     factors = {1 + comparison.offset / 100 for comparison in compared if comparison.percent} - {0.0}
     for other in (*evidence.candidates, evidence.current):
         found = measure(other, metric, now) if other is not None else ""
         if not isinstance(found, str):
-            yield from (found.value + sign * width for width in widths for sign in (1, -1))
+            yield from (edge for width in widths for edge in (found.value - width, found.value + width))
             yield from (found.value / factor for factor in factors)
 
 
