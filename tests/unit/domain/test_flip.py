@@ -37,7 +37,7 @@ from ratchet.domain.policy import (
 )
 from ratchet.domain.records import Ask, Hold, Move
 from ratchet.domain.windows import Dated, Window, WindowKind
-from support.decisions import Question, questions
+from support.decisions import Question, condition, questions
 from support.depth import deep
 from support.tables import (
     EARLIER_JOB,
@@ -131,6 +131,7 @@ def test_a_rate_changes_by_whole_cases_and_never_beyond_them(
         ("evaluation.bleu", 3, "<= -2", -5000, -5.0),
         ("overfit_gap", 0.1, "<= -0.1", -200, -0.2),
         ("evaluation.bleu", 0.0, "!= 0", 1, 0.001),
+        ("evaluation.bleu", -1e308, ">= 1e308", None, None),
     ],
 )
 def test_other_numbers_change_by_their_own_unit(
@@ -194,6 +195,8 @@ def test_where_no_number_of_passes_is_enough_more_cases_at_the_same_rate_are_mis
     assert flip_gate(sure, below, None, NOW) is None, "at this rate no number of cases would do"
     at_the_limit = candidate(core__pass_rate=rate(18, 20))
     assert flip_gate(sure, at_the_limit, None, NOW) is None, "nor at the very limit"
+    nearly = gate("quality", RATE, ">= 0.8999", level=0.90)
+    assert flip_gate(nearly, candidate(core__pass_rate=rate(9, 10)), None, NOW) is None, "nor millions of cases"
     one = flip_gate(sure, candidate(core__pass_rate=rate(1, 1)), None, NOW)
     assert one == Change(metric=RATE, by=24, counted=True, cases=24)
 
@@ -250,6 +253,38 @@ def test_a_candidate_needs_all_its_gates_and_one_change_for_each_metric() -> Non
         Change(metric=RATE, by=3, counted=True),
         Change(metric="suites.core.latency_p95_ms", by=-100),
     )
+
+
+def test_a_gate_that_does_not_count_asks_for_no_change() -> None:
+    rules = policy(
+        gate("quality", RATE, ">= 0.9"),
+        gate("no-drop", RATE, ">= baseline - 0.01"),
+        gate("speed", "suites.core.latency_p95_ms", "<= baseline"),
+    )
+    slow = candidate(core__pass_rate=rate(17, 20), core__latency_p95_ms=number(900))
+    found = turned(rules, slow)
+    assert found is not None
+    assert found.changes == (Change(metric=RATE, by=1, counted=True),)
+
+
+def test_the_amount_is_in_the_units_of_the_metric() -> None:
+    assert Change(metric=RATE, by=-3, counted=True).amount == -3
+    assert Change(metric="suites.core.score", by=-3).amount == pytest.approx(-0.003)
+    assert Change(metric="suites.core.latency_p50_ms", by=-3).amount == -3
+
+
+def test_a_change_is_of_every_place_that_a_checkpoint_has_in_the_evidence() -> None:
+    mine, other = candidate(100, core__pass_rate=rate(1, 2)), candidate(200, core__pass_rate=rate(1, 2))
+    untold = replace(mine, measures={})
+    changed = applied_to_evidence(
+        evidence(mine, other, current=mine, baseline=untold), mine.key, Change(metric=RATE, by=1, counted=True)
+    )
+    better = candidate(100, core__pass_rate=rate(2, 2))
+    assert changed == evidence(better, other, current=better, baseline=untold)
+    days = Change(metric=DAYS_TO_SHUTDOWN, by=1)
+    assert applied(mine, days) == mine
+    assert applied(replace(mine, shutdown_at=NOW), days).shutdown_at == NOW + timedelta(days=1)
+    assert applied(mine, Change(metric=RATE, by=2, counted=True, cases=3)).measures[RATE] == rate(3, 5)
 
 
 def test_the_smallest_change_may_end_in_a_warning() -> None:
@@ -310,6 +345,37 @@ def test_where_it_was_made_in_its_training_is_no_number_that_could_be_another() 
         assert flip_choice(policy(choose=by_place), evidence(early, late), FREE, late.key, NOW) is None
 
 
+def test_tied_to_the_end_without_a_step_in_the_choice_the_earlier_one_is_to_be_beaten() -> None:
+    rules = policy(choose=(lower("valid_loss"), higher(RATE, tie=0.01)))
+    early, late = (candidate(step, core__pass_rate=rate(19, 20)) for step in (300, 400))
+    found = flip_choice(rules, evidence(early, late), FREE, late.key, NOW)
+    assert found == Change(metric=RATE, by=1, counted=True), "nobody has a loss"
+
+
+def test_one_that_did_not_pass_leaves_nobody_behind() -> None:
+    fast = gate("alive", "suites.core.error_rate", "<= 0")
+    rules = policy(fast, choose=(higher(RATE), lower("suites.core.latency_p95_ms"), lower("step")))
+    best, worse, broken = (
+        candidate(
+            step,
+            core__pass_rate=rate(passed, 20),
+            core__error_rate=rate(errors, 20),
+            core__latency_p95_ms=number(ms),
+        )
+        for step, passed, errors, ms in ((300, 18, 0, 500), (200, 18, 0, 700), (100, 20, 1, 100))
+    )
+    found = flip_choice(rules, evidence(best, worse, broken), FREE, worse.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-200)
+
+
+def test_what_would_win_must_also_be_let_through_by_its_gates() -> None:
+    gap = replace(gate("odd", RATE, ">= 0"), passes=condition("<= 0.80", ">= 0.95"))
+    rules = policy(gap, choose=(higher(RATE, tie=0.03), lower("step")))
+    early, late = candidate(100, core__pass_rate=rate(79, 100)), candidate(200, core__pass_rate=rate(70, 100))
+    found = flip_choice(rules, evidence(early, late), FREE, late.key, NOW)
+    assert found == Change(metric=RATE, by=25, counted=True)
+
+
 def test_a_loser_without_the_metric_has_no_number_to_change() -> None:
     by_loss = policy(choose=(lower("valid_loss"), lower("step")))
     told = candidate(300, core__pass_rate=rate(20, 20), valid_loss=number(0.4))
@@ -341,17 +407,25 @@ def test_one_that_lost_to_another_is_told_of_that_even_where_something_serves() 
 def served_by_itself(limit: str, *, tie: float = 0.0) -> Change | None:
     """What would have kept the one that serves, at 0.50, when another of its job has 0.70 and must hold `limit`."""
     rules = policy(gate("no-drop", RATE, limit), choose=(higher(RATE, tie=tie),))
-    old, new = candidate(100, core__pass_rate=rate(50, 100)), candidate(200, core__pass_rate=rate(70, 100))
+    old, new = candidate(100, core__pass_rate=rate(5000, 10000)), candidate(200, core__pass_rate=rate(7000, 10000))
     table = evidence(old, new, current=old, baseline=old)
     assert decide(rules, table, Standing(current=old.key), NOW).candidate == new.key
     return flip_choice(rules, table, Standing(current=old.key), old.key, NOW)
 
 
 def test_what_serves_and_is_the_baseline_too_moves_the_limits_of_the_others() -> None:
-    assert served_by_itself("<= baseline + 0.3") == Change(metric=RATE, by=-11, counted=True)
-    assert served_by_itself("<= baseline + 50%") == Change(metric=RATE, by=-4, counted=True)
-    assert served_by_itself(">= baseline - 0.5") == Change(metric=RATE, by=20, counted=True)
-    assert served_by_itself(">= baseline - 0.5", tie=0.05) == Change(metric=RATE, by=15, counted=True)
+    assert served_by_itself("<= baseline + 0.3") == Change(metric=RATE, by=-1001, counted=True)
+    assert served_by_itself("<= baseline + 50%") == Change(metric=RATE, by=-334, counted=True)
+    assert served_by_itself(">= baseline - 0.5") == Change(metric=RATE, by=2000, counted=True)
+    assert served_by_itself(">= baseline - 0.5", tie=0.05) == Change(metric=RATE, by=1500, counted=True)
+    assert served_by_itself(">= baseline - 100%") == Change(metric=RATE, by=2000, counted=True)
+
+
+def test_what_serves_may_also_be_kept_by_not_being_beaten_by_enough() -> None:
+    rules = policy(must_beat=MustBeat(criterion=higher(RATE), by=0.1))
+    old, new = candidate(100, core__pass_rate=rate(90, 100)), candidate(200, core__pass_rate=rate(100, 100))
+    found = flip_choice(rules, evidence(old, new, current=old), Standing(current=old.key), old.key, NOW)
+    assert found == Change(metric=RATE, by=1, counted=True)
 
 
 def test_a_change_of_the_metric_must_not_break_its_own_gates() -> None:
