@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import floor, inf, isfinite
+from itertools import count as counting
+from math import inf, isfinite
+from operator import attrgetter
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
@@ -21,7 +23,7 @@ from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, When
 
 GOOD = (Verdict.PASS, Verdict.WARN)
 """With these a candidate may be chosen."""
-_FRACTIONS = ("score", "is_minimum", "_rate", "_accuracy")
+_FRACTIONS = ("score", "is_minimum", "_accuracy")
 _DAYS = (-3650.0, 36500.0)
 
 
@@ -88,13 +90,14 @@ def flip_choice(
 
     None when it does serve, does not pass, or no number would.
     """
-    asked = standing.approval
-    fresh = asked is not None and as_of(policy, evidence, standing, now) == asked.asked_at
+    asked, fresh_at = standing.approval, as_of(policy, evidence, standing, now)
 
     def ruled(found: Evidence) -> Ruling:
-        # What was fresh when people were asked is so still, though what they were asked about would be another.
-        ask = replace(asked, evidence=found.digest) if asked is not None and fresh else asked
-        return decide(unhindered(policy), found, replace(standing, hold=None, approval=ask), now)
+        around = standing
+        if asked is not None and asked.asked_at == fresh_at:
+            # What was fresh when people were asked is so still, though what they were asked about would be another.
+            around = replace(standing, approval=replace(asked, evidence=found.digest))
+        return decide(unhindered(policy), found, around, now)
 
     def serves(found: Evidence) -> bool:
         ruling = ruled(found)
@@ -109,31 +112,28 @@ def flip_choice(
     passing = [candidate for candidate in evidence.candidates if candidate.key in good]
     candidate = _candidate(evidence, key)
     for metric in _decisive(policy, evidence, passing, candidate, now):
+        measured = measure(candidate, metric, now)
+        if isinstance(measured, str):
+            continue
         edges = [*_edges_of_choice(policy, evidence, metric, now)]
-        edges += [
-            edge
-            for gate in policy.gates
-            if gate.metric == metric
-            for edge in _edges(gate, candidate, evidence.baseline, now)
-        ]
-        change = _nearest(
-            metric, candidate, edges, lambda change: serves(applied_to_evidence(evidence, key, change)), now
-        )
+        for gate in (gate for gate in policy.gates if gate.metric == metric):
+            edges += _edges(gate, measured, candidate, evidence.baseline, now)
+        change = _nearest(metric, measured, edges, lambda by: serves(applied_to_evidence(evidence, key, by)))
         if change is not None:
             return change
     return None
 
 
 def applied(candidate: Candidate, change: Change) -> Candidate:
-    """The candidate as it would be with this change."""
-    if change.metric == DAYS_TO_SHUTDOWN:
-        assert candidate.shutdown_at is not None
+    """The candidate as it would be with this change; as it is where it has no such number."""
+    if change.metric == DAYS_TO_SHUTDOWN and candidate.shutdown_at is not None:
         return replace(candidate, shutdown_at=candidate.shutdown_at + timedelta(days=change.by))
-    before = candidate.measures[change.metric]
-    if before.count is None or before.total is None:
-        after = replace(before, value=before.value + change.amount)
-    else:
-        count, total = before.count + change.by, before.total + change.cases
+    before = candidate.measures.get(change.metric)
+    if before is None:
+        return candidate
+    after = replace(before, value=before.value + change.amount)
+    if (counted := _counted(before)) is not None:
+        count, total = counted[0] + change.by, counted[1] + change.cases
         after = replace(before, value=count / total, count=count, total=total)
     return replace(candidate, measures={**candidate.measures, change.metric: after})
 
@@ -145,7 +145,6 @@ def applied_to_evidence(evidence: Evidence, key: CheckpointKey, change: Change) 
         candidates=tuple(applied(each, change) if each.key == key else each for each in evidence.candidates),
         current=_applied_to(evidence.current, key, change),
         baseline=_applied_to(evidence.baseline, key, change),
-        best_of_line=_applied_to(evidence.best_of_line, key, change),
     )
 
 
@@ -154,10 +153,7 @@ def _candidate(evidence: Evidence, key: CheckpointKey) -> Candidate:
 
 
 def _applied_to(candidate: Candidate | None, key: CheckpointKey, change: Change) -> Candidate | None:
-    if candidate is None or candidate.key != key:
-        return candidate
-    known = change.metric in candidate.measures or candidate.shutdown_at is not None
-    return applied(candidate, change) if known else candidate
+    return applied(candidate, change) if candidate is not None and candidate.key == key else candidate
 
 
 # Gates: all that look at one metric, together.
@@ -172,51 +168,46 @@ def _turning(
 ) -> Change | None:
     """The smallest change of their metric after which each of these gates is as wanted, or does not count."""
     metric = gates[0].metric
+    measured = measure(candidate, metric, now)
+    if isinstance(measured, str):
+        return None
 
     def turned(change: Change) -> bool:
         after, compared = applied(candidate, change), _applied_to(baseline, candidate.key, change)
         results = [judge(gate, after, compared, now) for gate in gates]
         return all(result.verdict in wanted for result in results if result.counts)
 
-    edges = [edge for gate in gates for edge in _edges(gate, candidate, baseline, now)]
-    change = _nearest(metric, candidate, edges, turned, now)
-    if change is None and any(gate.level is not None for gate in gates):
-        change = _more_cases(metric, candidate, turned)
-    return change
+    edges = [edge for gate in gates for edge in _edges(gate, measured, candidate, baseline, now)]
+    return _nearest(metric, measured, edges, turned) or _more_cases(metric, measured, turned)
 
 
-def _edges(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Iterator[float]:
+def _edges(
+    gate: Gate, measured: Measured, candidate: Candidate, baseline: Candidate | None, now: datetime
+) -> Iterator[float]:
     """The values of its metric at which one of its comparisons may turn."""
-    measured = measure(candidate, gate.metric, now)
-    if baseline is not None and baseline.key == candidate.key:
-        # Compared with a percentage of itself, it is only zero that is special.
-        yield 0.0
+    # A candidate that is compared with a percentage of itself turns there.
+    yield 0.0
     for bound in bounds(gate, candidate, baseline, now):
-        if gate.level is None or isinstance(measured, str) or measured.total is None:
+        if gate.level is None or measured.total is None:
             yield bound
-            continue
-        total, level = measured.total, gate.level
-        counts = range(total + 1)
-        for turns in (bound - EPSILON, bound + EPSILON):
-            yield bisect_left(counts, turns, key=lambda count: wilson(count, total, level).low) / total
-            yield bisect_left(counts, turns, key=lambda count: wilson(count, total, level).high) / total
+        else:
+            total, level = measured.total, gate.level
+            for end in (attrgetter("low"), attrgetter("high")):
+                yield bisect_left(range(total), bound - EPSILON, key=lambda n: end(wilson(n, total, level))) / total
 
 
 def _nearest(
-    metric: str, candidate: Candidate, edges: Iterable[float], turned: Callable[[Change], bool], now: datetime
+    metric: str, measured: Measured, edges: Iterable[float], turned: Callable[[Change], bool]
 ) -> Change | None:
     """The change by the fewest units that turns it.
 
     Between two edges nothing turns, so that only the units beside an edge have to be tried.
     """
-    measured = measure(candidate, metric, now)
-    if isinstance(measured, str):
-        return None
     worth = unit(metric) if measured.total is None else 1 / measured.total
     least, most = _possible(metric, measured)
     away = [(edge - measured.value) / worth for edge in edges]
-    units = {floor(each) + beside for each in away if isfinite(each) for beside in (-1, 0, 1, 2)} - {0}
-    for by in sorted(units, key=lambda by: (abs(by), by < 0)):
+    units = {round(each) + beside for each in away if isfinite(each) for beside in (-1, 0, 1)} - {0}
+    for by in sorted(units, key=lambda by: (abs(by), -by)):
         if least - EPSILON <= measured.value + by * worth <= most + EPSILON:
             change = Change(metric=metric, by=by, counted=measured.total is not None)
             if turned(change):
@@ -224,12 +215,12 @@ def _nearest(
     return None
 
 
-def _more_cases(metric: str, candidate: Candidate, turned: Callable[[Change], bool]) -> Change | None:
-    """How many more cases at the same rate would turn it, whichever way their number rounds."""
-    measured = candidate.measures.get(metric)
-    if measured is None or measured.count is None or measured.total is None:
+def _more_cases(metric: str, measured: Measured, turned: Callable[[Change], bool]) -> Change | None:
+    """How many more cases at the same rate would turn it, whichever way their number rounds: it would be surer."""
+    counted = _counted(measured)
+    if counted is None:
         return None
-    count, total = measured.count, measured.total
+    count, total = counted
 
     def more(cases: int) -> list[Change]:
         down = count * cases // total
@@ -243,8 +234,15 @@ def _more_cases(metric: str, candidate: Candidate, turned: Callable[[Change], bo
     found = bisect_left(times, True, key=lambda each: enough(each * total))
     if found == len(times):
         return None
-    first = next(cases for cases in range((times[found] - 1) * total + 1, times[found] * total + 1) if enough(cases))
-    return more(first)[0]
+    return next(more(cases)[0] for cases in counting((times[found] - 1) * total) if enough(cases))
+
+
+def _counted(measured: Measured) -> tuple[int, int] | None:
+    """Of a rate that counts cases, how many of how many."""
+    if measured.total is None:
+        return None
+    assert measured.count is not None
+    return measured.count, measured.total
 
 
 def _possible(metric: str, measured: Measured) -> tuple[float, float]:
@@ -277,24 +275,16 @@ def _decisive(
 
 def _edges_of_choice(policy: Policy, evidence: Evidence, metric: str, now: datetime) -> Iterator[float]:
     """The values at which a candidate comes level with another, or out of its reach."""
-    widths = {0.0, *(criterion.tie for criterion in policy.choose if criterion.metric == metric)}
-    if policy.must_beat is not None and policy.must_beat.criterion.metric == metric:
-        widths.add(policy.must_beat.by)
+    widths = {criterion.tie for criterion in policy.choose}
+    widths |= {policy.must_beat.by} if policy.must_beat is not None else set()
     # What serves may be the candidate itself, and then its number moves the others' limits.
-    compared = [
-        comparison
-        for gate in policy.gates
-        if gate.metric == metric
-        for all_of in (*gate.passes, *gate.warns)
-        for comparison in all_of
-        if comparison.against_baseline
-    ]
-    widths |= {comparison.offset for comparison in compared if not comparison.percent}
-    factors = {1 + comparison.offset / 100 for comparison in compared if comparison.percent} - {0.0}
-    for other in (*evidence.candidates, evidence.current):
-        found = measure(other, metric, now) if other is not None else ""
+    compared = [each for gate in policy.gates for all_of in (*gate.passes, *gate.warns) for each in all_of]
+    widths |= {comparison.offset for comparison in compared}
+    factors = {1 + comparison.offset / 100 for comparison in compared} - {0.0}
+    for other in (*evidence.candidates, *([evidence.current] if evidence.current else [])):
+        found = measure(other, metric, now)
         if not isinstance(found, str):
-            yield from (found.value + sign * width for width in widths for sign in (1, -1))
+            yield from (edge for width in widths for edge in (found.value - width, found.value + width))
             yield from (found.value / factor for factor in factors)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 import pytest
@@ -24,9 +24,20 @@ from ratchet.domain.flip import (
 )
 from ratchet.domain.gates import Verdict, assess, judge
 from ratchet.domain.keys import CheckpointKey, JobKey
-from ratchet.domain.policy import Gate, Missing, Mode, MustBeat, Policy
-from ratchet.domain.records import Hold
-from support.decisions import Question, questions
+from ratchet.domain.policy import (
+    ApprovalWhen,
+    Gate,
+    Missing,
+    Mode,
+    MustBeat,
+    Pacing,
+    Policy,
+    SuiteEvidence,
+    WhenMissing,
+)
+from ratchet.domain.records import Ask, Hold, Move
+from ratchet.domain.windows import Dated, Window, WindowKind
+from support.decisions import Question, condition, questions
 from support.depth import deep
 from support.tables import (
     EARLIER_JOB,
@@ -41,10 +52,12 @@ from support.tables import (
     lower,
     number,
     policy,
+    ran,
     rate,
 )
 
 FREE = Standing()
+ALWAYS = Dated(start=datetime(2026, 1, 1), end=datetime(2027, 1, 1))  # noqa: DTZ001  (in the zone of its window)
 
 
 def smaller(change: Change) -> set[int]:
@@ -105,6 +118,20 @@ def test_a_rate_changes_by_whole_cases_and_never_beyond_them(
         ("is_minimum", 0, ">= 1", 1, 1.0),
         ("evaluation.bleu", -3, ">= 2", 5000, 5.0),
         ("step", 100, ">= 250", 150, 150.0),
+        ("step", 100, "<= -1", None, None),
+        ("is_minimum", 0, ">= 2", None, None),
+        ("suites.core.usd", 0.5, "<= 0", -500, -0.5),
+        ("suites.core.usd", 0.5, "<= -0.1", None, None),
+        ("suites.core.score", 1, "<= 0", -1000, -1.0),
+        ("suites.core.score", 1.5, ">= 1.5", None, None),
+        ("suites.core.score", 1.5, "> 1.5", None, None),
+        ("suites.core.score", 1.5, "< 1.5", -1, -0.001),
+        ("train_mean_token_accuracy", 0.5, ">= 1", 500, 0.5),
+        ("train_mean_token_accuracy", 0.5, ">= 1.001", None, None),
+        ("evaluation.bleu", 3, "<= -2", -5000, -5.0),
+        ("overfit_gap", 0.1, "<= -0.1", -200, -0.2),
+        ("evaluation.bleu", 0.0, "!= 0", 1, 0.001),
+        ("evaluation.bleu", -1e308, ">= 1e308", None, None),
     ],
 )
 def test_other_numbers_change_by_their_own_unit(
@@ -124,6 +151,16 @@ def test_days_to_shutdown_change_by_days() -> None:
     found = flip_gate(gate("g", DAYS_TO_SHUTDOWN, ">= 90"), retired, None, NOW)
     assert found == Change(metric=DAYS_TO_SHUTDOWN, by=70)
     assert judge(gate("g", DAYS_TO_SHUTDOWN, ">= 90"), applied(retired, found), None, NOW).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("limit", "by"),
+    [(">= 36500", 36480), (">= 36501", None), ("<= -3650", -3670), ("<= -3651", None), ("<= 20", None)],
+)
+def test_nobody_is_told_of_days_that_no_calendar_has(limit: str, by: int | None) -> None:
+    retired = replace(candidate(), shutdown_at=NOW + timedelta(days=20, hours=5))
+    found = flip_gate(gate("g", DAYS_TO_SHUTDOWN, limit), retired, None, NOW)
+    assert found == (None if by is None else Change(metric=DAYS_TO_SHUTDOWN, by=by))
 
 
 def test_with_confidence_a_rate_needs_as_many_more_passes_as_make_the_lower_bound_reach_the_limit() -> None:
@@ -156,6 +193,37 @@ def test_where_no_number_of_passes_is_enough_more_cases_at_the_same_rate_are_mis
     assert flip_gate(sure, few, None, NOW) == Change(metric=RATE, by=5, counted=True, cases=5)
     below = candidate(core__pass_rate=rate(16, 20))
     assert flip_gate(sure, below, None, NOW) is None, "at this rate no number of cases would do"
+    at_the_limit = candidate(core__pass_rate=rate(18, 20))
+    assert flip_gate(sure, at_the_limit, None, NOW) is None, "nor at the very limit"
+    nearly = gate("quality", RATE, ">= 0.8999", level=0.90)
+    assert flip_gate(nearly, candidate(core__pass_rate=rate(9, 10)), None, NOW) is None, "nor millions of cases"
+    one = flip_gate(sure, candidate(core__pass_rate=rate(1, 1)), None, NOW)
+    assert one == Change(metric=RATE, by=24, counted=True, cases=24)
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "total", "by", "cases"),
+    [
+        (">= 0.80", 9, 10, 34, 38),
+        (">= 0.80", 8, 9, 46, 52),
+        (">= 0.80", 10, 10, 1, 1),
+        (">= 0.80", 1, 1, 10, 10),
+        ("<= 0.20", 1, 10, 3, 38),
+        ("<= 0.20", 0, 10, 0, 1),
+        ("<= 0.20", 1, 9, 5, 52),
+    ],
+)
+def test_more_cases_are_enough_whichever_way_their_number_rounds(
+    limit: str, count: int, total: int, by: int, cases: int
+) -> None:
+    found = flip_gate(gate("g", RATE, limit, level=0.90), candidate(core__pass_rate=rate(count, total)), None, NOW)
+    assert found == Change(metric=RATE, by=by, counted=True, cases=cases)
+
+
+def test_where_passes_would_do_more_cases_are_not_asked_for_nor_without_confidence() -> None:
+    assert flip_gate(gate("g", RATE, ">= 1.1"), candidate(core__pass_rate=rate(5, 5)), None, NOW) is None
+    score = candidate(core__score=number(0.5))
+    assert flip_gate(gate("g", "suites.core.score", ">= 0.6", level=0.9), score, None, NOW) is None
 
 
 def test_a_gate_that_does_not_count_or_has_no_number_has_no_change() -> None:
@@ -185,6 +253,38 @@ def test_a_candidate_needs_all_its_gates_and_one_change_for_each_metric() -> Non
         Change(metric=RATE, by=3, counted=True),
         Change(metric="suites.core.latency_p95_ms", by=-100),
     )
+
+
+def test_a_gate_that_does_not_count_asks_for_no_change() -> None:
+    rules = policy(
+        gate("quality", RATE, ">= 0.9"),
+        gate("no-drop", RATE, ">= baseline - 0.01"),
+        gate("speed", "suites.core.latency_p95_ms", "<= baseline"),
+    )
+    slow = candidate(core__pass_rate=rate(17, 20), core__latency_p95_ms=number(900))
+    found = turned(rules, slow)
+    assert found is not None
+    assert found.changes == (Change(metric=RATE, by=1, counted=True),)
+
+
+def test_the_amount_is_in_the_units_of_the_metric() -> None:
+    assert Change(metric=RATE, by=-3, counted=True).amount == -3
+    assert Change(metric="suites.core.score", by=-3).amount == pytest.approx(-0.003)
+    assert Change(metric="suites.core.latency_p50_ms", by=-3).amount == -3
+
+
+def test_a_change_is_of_every_place_that_a_checkpoint_has_in_the_evidence() -> None:
+    mine, other = candidate(100, core__pass_rate=rate(1, 2)), candidate(200, core__pass_rate=rate(1, 2))
+    untold = replace(mine, measures={})
+    changed = applied_to_evidence(
+        evidence(mine, other, current=mine, baseline=untold), mine.key, Change(metric=RATE, by=1, counted=True)
+    )
+    better = candidate(100, core__pass_rate=rate(2, 2))
+    assert changed == evidence(better, other, current=better, baseline=untold)
+    days = Change(metric=DAYS_TO_SHUTDOWN, by=1)
+    assert applied(mine, days) == mine
+    assert applied(replace(mine, shutdown_at=NOW), days).shutdown_at == NOW + timedelta(days=1)
+    assert applied(mine, Change(metric=RATE, by=2, counted=True, cases=3)).measures[RATE] == rate(3, 5)
 
 
 def test_the_smallest_change_may_end_in_a_warning() -> None:
@@ -220,6 +320,118 @@ def test_one_that_did_not_beat_what_serves_is_told_what_would() -> None:
     table = evidence(candidate(core__pass_rate=rate(95, 100)), current=serving)
     found = flip_choice(rules, table, Standing(current=serving.key), candidate().key, NOW)
     assert found == Change(metric=RATE, by=2, counted=True)
+
+
+def test_the_metric_that_left_it_behind_is_the_one_that_is_told() -> None:
+    by_speed = (higher(RATE, tie=0.1), lower("suites.core.latency_p95_ms", tie=50), lower("step"))
+    fast = candidate(300, core__pass_rate=rate(19, 20), core__latency_p95_ms=number(500))
+    slow = candidate(200, core__pass_rate=rate(20, 20), core__latency_p95_ms=number(900))
+    found = flip_choice(policy(choose=by_speed), evidence(fast, slow), FREE, slow.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-350)
+
+
+def test_tied_to_the_end_any_metric_that_would_turn_it_is_told_in_their_order() -> None:
+    both = (higher(RATE), lower("suites.core.latency_p95_ms", tie=50), lower("step"))
+    early, late = (
+        candidate(step, core__pass_rate=rate(20, 20), core__latency_p95_ms=number(500)) for step in (300, 400)
+    )
+    found = flip_choice(policy(choose=both), evidence(early, late), FREE, late.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-51), "no rate is above one"
+
+
+def test_where_it_was_made_in_its_training_is_no_number_that_could_be_another() -> None:
+    for by_place in ((lower("step"),), (lower("epoch"), lower("step"))):
+        early, late = (candidate(step, core__pass_rate=rate(20, 20), epoch=number(step / 100)) for step in (300, 400))
+        assert flip_choice(policy(choose=by_place), evidence(early, late), FREE, late.key, NOW) is None
+
+
+def test_tied_to_the_end_without_a_step_in_the_choice_the_earlier_one_is_to_be_beaten() -> None:
+    rules = policy(choose=(lower("valid_loss"), higher(RATE, tie=0.01)))
+    early, late = (candidate(step, core__pass_rate=rate(19, 20)) for step in (300, 400))
+    found = flip_choice(rules, evidence(early, late), FREE, late.key, NOW)
+    assert found == Change(metric=RATE, by=1, counted=True), "nobody has a loss"
+
+
+def test_one_that_did_not_pass_leaves_nobody_behind() -> None:
+    fast = gate("alive", "suites.core.error_rate", "<= 0")
+    rules = policy(fast, choose=(higher(RATE), lower("suites.core.latency_p95_ms"), lower("step")))
+    best, worse, broken = (
+        candidate(
+            step,
+            core__pass_rate=rate(passed, 20),
+            core__error_rate=rate(errors, 20),
+            core__latency_p95_ms=number(ms),
+        )
+        for step, passed, errors, ms in ((300, 18, 0, 500), (200, 18, 0, 700), (100, 20, 1, 100))
+    )
+    found = flip_choice(rules, evidence(best, worse, broken), FREE, worse.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-200)
+
+
+def test_what_would_win_must_also_be_let_through_by_its_gates() -> None:
+    gap = replace(gate("odd", RATE, ">= 0"), passes=condition("<= 0.80", ">= 0.95"))
+    rules = policy(gap, choose=(higher(RATE, tie=0.03), lower("step")))
+    early, late = candidate(100, core__pass_rate=rate(79, 100)), candidate(200, core__pass_rate=rate(70, 100))
+    found = flip_choice(rules, evidence(early, late), FREE, late.key, NOW)
+    assert found == Change(metric=RATE, by=25, counted=True)
+
+
+def test_a_loser_without_the_metric_has_no_number_to_change() -> None:
+    by_loss = policy(choose=(lower("valid_loss"), lower("step")))
+    told = candidate(300, core__pass_rate=rate(20, 20), valid_loss=number(0.4))
+    silent = candidate(200, core__pass_rate=rate(20, 20))
+    assert flip_choice(by_loss, evidence(told, silent), FREE, silent.key, NOW) is None
+
+
+def test_against_what_serves_the_criterion_that_parts_them_is_told() -> None:
+    by_speed = (higher(RATE, tie=0.1), lower("suites.core.latency_p95_ms", tie=50))
+    serving = candidate(400, job=EARLIER_JOB, core__pass_rate=rate(20, 20), core__latency_p95_ms=number(500))
+    slow = candidate(200, core__pass_rate=rate(20, 20), core__latency_p95_ms=number(900))
+    table = evidence(slow, current=serving)
+    found = flip_choice(policy(choose=by_speed), table, Standing(current=serving.key), slow.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-451)
+    must = policy(choose=by_speed, must_beat=MustBeat(criterion=lower("suites.core.latency_p95_ms"), by=100))
+    found = flip_choice(must, table, Standing(current=serving.key), slow.key, NOW)
+    assert found == Change(metric="suites.core.latency_p95_ms", by=-500)
+
+
+def test_one_that_lost_to_another_is_told_of_that_even_where_something_serves() -> None:
+    rules = policy(must_beat=MustBeat(criterion=lower("suites.core.latency_p95_ms"), by=100))
+    serving = candidate(400, job=EARLIER_JOB, core__pass_rate=rate(15, 20), core__latency_p95_ms=number(900))
+    best = candidate(300, core__pass_rate=rate(20, 20), core__latency_p95_ms=number(500))
+    worse = candidate(200, core__pass_rate=rate(18, 20), core__latency_p95_ms=number(400))
+    found = flip_choice(rules, evidence(best, worse, current=serving), Standing(current=serving.key), worse.key, NOW)
+    assert found == Change(metric=RATE, by=2, counted=True)
+
+
+def served_by_itself(limit: str, *, tie: float = 0.0) -> Change | None:
+    """What would have kept the one that serves, at 0.50, when another of its job has 0.70 and must hold `limit`."""
+    rules = policy(gate("no-drop", RATE, limit), choose=(higher(RATE, tie=tie),))
+    old, new = candidate(100, core__pass_rate=rate(5000, 10000)), candidate(200, core__pass_rate=rate(7000, 10000))
+    table = evidence(old, new, current=old, baseline=old)
+    assert decide(rules, table, Standing(current=old.key), NOW).candidate == new.key
+    return flip_choice(rules, table, Standing(current=old.key), old.key, NOW)
+
+
+def test_what_serves_and_is_the_baseline_too_moves_the_limits_of_the_others() -> None:
+    assert served_by_itself("<= baseline + 0.3") == Change(metric=RATE, by=-1001, counted=True)
+    assert served_by_itself("<= baseline + 50%") == Change(metric=RATE, by=-334, counted=True)
+    assert served_by_itself(">= baseline - 0.5") == Change(metric=RATE, by=2000, counted=True)
+    assert served_by_itself(">= baseline - 0.5", tie=0.05) == Change(metric=RATE, by=1500, counted=True)
+    assert served_by_itself(">= baseline - 100%") == Change(metric=RATE, by=2000, counted=True)
+
+
+def test_what_serves_may_also_be_kept_by_not_being_beaten_by_enough() -> None:
+    rules = policy(must_beat=MustBeat(criterion=higher(RATE), by=0.1))
+    old, new = candidate(100, core__pass_rate=rate(90, 100)), candidate(200, core__pass_rate=rate(100, 100))
+    found = flip_choice(rules, evidence(old, new, current=old), Standing(current=old.key), old.key, NOW)
+    assert found == Change(metric=RATE, by=1, counted=True)
+
+
+def test_a_change_of_the_metric_must_not_break_its_own_gates() -> None:
+    capped = policy(gate("not-perfect", RATE, "<= 0.95"), choose=(higher(RATE), lower("step")))
+    best, worse = candidate(300, core__pass_rate=rate(19, 20)), candidate(400, core__pass_rate=rate(18, 20))
+    assert flip_choice(capped, evidence(best, worse), FREE, worse.key, NOW) is None
 
 
 def test_what_only_says_when_has_no_part_in_the_choice() -> None:
@@ -479,3 +691,52 @@ def test_of_any_decision_what_is_said_to_turn_the_choice_does_and_one_unit_less_
         elif found is not None:
             assert serves(applied_to_evidence(question.evidence, key, found), key)
             assert not serves(applied_to_evidence(question.evidence, key, one_less(found)), key)
+
+
+HINDERED = (
+    {"approval": replace(policy().approval, when=ApprovalWhen.ALWAYS)},
+    {"pacing": Pacing(cooldown=timedelta(hours=1), max_per_day=None)},
+    {"windows": (Window(name="w", kind=WindowKind.DENY, zone="UTC", when=ALWAYS),)},
+    {"baseline": replace(policy().baseline, when_missing=WhenMissing.APPROVAL)},
+    {"mode": Mode.DISABLED},
+)
+
+
+@pytest.mark.parametrize("changes", HINDERED)
+def test_an_unhindered_policy_says_nothing_of_when(changes: dict[str, object]) -> None:
+    rules, table = policy(**changes), evidence(candidate(core__pass_rate=rate(20, 20)))
+    standing = Standing(moves=(Move(serial=1, at=NOW, decision="d"),))
+    free = decide(unhindered(rules), table, standing, NOW)
+    assert (free.outcome, free.reason) == (
+        Outcome.WOULD_PROMOTE,
+        "step 100 of vertex job 8812 passes every gate",
+    )
+
+
+def test_an_unhindered_policy_still_blocks_without_a_baseline() -> None:
+    rules = policy(baseline=replace(policy().baseline, when_missing=WhenMissing.BLOCK))
+    table = evidence(candidate(core__pass_rate=rate(20, 20)))
+    assert decide(unhindered(rules), table, FREE, NOW).stage == "baseline"
+
+
+def test_what_people_were_asked_about_is_not_too_old_to_turn() -> None:
+    fresh = SuiteEvidence(suite="core", suite_digest="c" * 64, min_cases=1, max_age=timedelta(hours=3))
+    rules = policy(evidence=(fresh,))
+    best, worse = (
+        replace(candidate(step, core__pass_rate=rate(passed, 20)), suites=ran(20))
+        for step, passed in ((200, 20), (100, 19))
+    )
+    bad = replace(candidate(300, core__pass_rate=rate(10, 20)), suites=ran(20))
+    table, later = evidence(best, worse, bad), NOW + timedelta(hours=9)
+    ask = Ask(
+        decision="d", job=JOB, candidate=best.key, evidence=table.digest, policy=rules.digest, asked_at=NOW, until=later
+    )
+    asked = Standing(approval=ask)
+    assert flip_choice(rules, table, asked, worse.key, later) == Change(metric=RATE, by=1, counted=True)
+    found = flip(rules, table, asked, bad.key, later)
+    assert found is not None
+    assert found.changes == (Change(metric=RATE, by=8, counted=True),)
+    assert flip(rules, table, FREE, bad.key, later) is None
+    assert flip_choice(rules, table, FREE, worse.key, later) is None
+    void = Standing(approval=replace(ask, evidence="another"))
+    assert flip_choice(rules, table, void, worse.key, later) is None

@@ -159,6 +159,39 @@ def test_a_job_without_a_candidate_lacks_no_metric() -> None:
     assert (found.notes, found.known, found.ruling.outcome) == ((), True, Outcome.REJECTED)
 
 
+def test_each_thing_that_nobody_measured_is_named_the_suites_first_and_by_name() -> None:
+    rules = policy(
+        gate("long", "suites.long.pass_rate", ">= 0.9"),
+        gate("brief", "suites.brief.pass_rate", ">= 0.9"),
+        gate("loss", "valid_loss", "<= 0.3"),
+        metrics=("train_loss",),
+    )
+    found = tried(rules, decided(OLD, evidence(with_run(100, 18), candidate(200))), OLD)
+    assert found.notes == (
+        "suite brief was not measured then",
+        "suite long was not measured then",
+        "train_loss was not measured then",
+        "valid_loss was not measured then",
+    )
+
+
+def test_a_suite_that_ran_on_one_candidate_was_measured() -> None:
+    decision = decided(OLD, evidence(with_run(100, 18), candidate(200)))
+    assert tried(policy(evidence=(CORE,)), decision, OLD).notes == ()
+
+
+def test_a_decision_that_did_not_keep_where_the_alias_stood_is_tried_as_if_nothing_served() -> None:
+    decision = replace(decided(OLD, evidence(with_run(100, 18))), standing=None)
+    assert moves_to(tried(OLD, decision, OLD).ruling) == with_run(100, 18).key
+
+
+def test_without_a_baseline_then_another_one_is_compared_with_now() -> None:
+    table = evidence(with_run(100, 19), best_of_line=earlier(500, 20))
+    by_best = policy(NO_DROP, baseline=against(BaselineUse.BEST_OF_LINE))
+    refused = tried(by_best, decided(OLD, table), OLD)
+    assert (refused.ruling.outcome, refused.ruling.baseline) == (Outcome.REJECTED, earlier(500, 20).key)
+
+
 def test_other_cases_are_remarked() -> None:
     decision = decided(OLD, evidence(with_run(100, 18)))
     rules = policy(evidence=(CORE,))
@@ -251,6 +284,34 @@ def test_what_it_would_have_tested_again_is_assumed_to_come_out_the_same() -> No
     assert moves_to(found.ruling) == with_run(200, 20).key
     assert [assessment.missing for assessment in found.ruling.assessments] == [(), ()]
     assert found.ruling.tests == ()
+
+
+def test_what_serves_is_as_fresh_as_the_baseline_that_it_is() -> None:
+    fresh = policy(
+        must_beat=MustBeat(criterion=higher(RATE), by=0.01),
+        evidence=(replace(CORE, max_age=timedelta(days=1)),),
+        baseline=against(BaselineUse.CURRENT, Rerun.IF_STALE),
+    )
+    serving = stale(earlier(400, 18))
+    table = evidence(with_run(100, 19), current=serving, baseline=serving)
+    found = tried(fresh, decided(OLD, table, Standing(current=serving.key)), OLD)
+    assert found.notes == (
+        "it would first have tested core on step 400 of job 8611 again; the same numbers are assumed",
+    )
+    assert moves_to(found.ruling) == with_run(100, 19).key
+
+
+def test_only_what_it_would_have_tested_again_becomes_fresh() -> None:
+    fresh = policy(evidence=(replace(CORE, max_age=timedelta(days=1)),))
+    old, new = stale(with_run(100, 20)), with_run(200, 19)
+    found = tried(fresh, decided(OLD, evidence(old, replace(new, step=None))), OLD)
+    assert found.notes == (
+        "it would first have tested core on step 100 of job 8812 again; the same numbers are assumed",
+    )
+    nameless = tried(fresh, decided(OLD, evidence(replace(old, step=None))), OLD)
+    assert nameless.notes == (
+        "it would first have tested core on checkpoint 100 of job 8812 again; the same numbers are assumed",
+    )
 
 
 def test_a_baseline_that_was_never_tested_stays_unknown_to_its_gates() -> None:
