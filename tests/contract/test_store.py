@@ -608,6 +608,24 @@ def test_any_sequence_looks_the_same_in_every_store(firestore_emulator: str) -> 
         )
 
 
+SWEPT: list[Step] = [
+    ({"a": ("create", False, {"x.y": 0})}, None),
+    ({"a": ("create", False, {"x.y": 0})}, None),
+    ({"a": ("postpone", False, {"x.y": 0})}, None),
+]
+
+
+@pytest.mark.emulators
+@pytest.mark.parametrize("kind", ["postpone", "delete", "replace"])
+@pytest.mark.parametrize("with_effect", [True, False])
+def test_a_reply_lost_after_a_sweep_looks_the_same_in_every_store(
+    firestore_emulator: str, kind: str, with_effect: bool
+) -> None:
+    """Firestore refuses the first attempt, whose mark the sweep has moved; the reply of the second is lost."""
+    with stores.sqlite_memory() as one, stores.firestore_emulated(firestore_emulator) as other:
+        _compare([*SWEPT, ({"a": (kind, True, {"x.y": 0})}, Lost(with_effect))], (one, other))
+
+
 def _compare(steps: list[Step], both: tuple[Backend, Backend]) -> None:
     tokens: dict[str, list[list[Token]]] = {name: [] for name in IDS}
     for batch, fault in steps:

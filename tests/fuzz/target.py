@@ -25,13 +25,17 @@ class Target:
 
 @contextmanager
 def timed(check: Check) -> Iterator[Check]:
-    """The check, and that it ends in time."""
+    """The check, and that it ends in time; what took long is tried again, for a collection of garbage may be guilty."""
 
     def run(data: bytes) -> None:
-        began = time.process_time()
-        check(data)
-        spent = time.process_time() - began
-        assert spent <= SECONDS, f"took {spent:.1f} s"
+        spent = 0.0
+        for _ in range(2):
+            began = time.process_time()
+            check(data)
+            spent = time.process_time() - began
+            if spent <= SECONDS:
+                return
+        raise AssertionError(f"took {spent:.1f} s")
 
     yield run
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -43,10 +44,15 @@ class Wire:
         fault = next(self.faults, None)
         if fault is None:
             return effect()
-        if fault.with_effect:
-            effect()
-        else:
+        if not fault.with_effect:
             undo()
+        else:
+            try:
+                effect()
+            except Exception:
+                # An attempt that is refused has no effect: the next one's reply is lost instead.
+                self.faults = chain([fault], self.faults)
+                raise
         fault.meanwhile()
         raise error("the reply was lost")
 

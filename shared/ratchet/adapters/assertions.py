@@ -6,6 +6,7 @@ it), and a reason never holds text of the model.
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from array import array
@@ -270,7 +271,10 @@ def _ways_of(op: Any, value: Any) -> float:
         inner = _ways(body)
         if inner == 1:
             return float(max(high - int(low) + 1, 1))
-        return float(1 << 62) if high > 62 else float(inner ** max(high, 1) * (high - int(low) + 1))
+        # By its logarithm: a repeated repeat would exceed every float.
+        if high > 62 or max(high, 1) * math.log2(inner) > 62:
+            return float(1 << 62)
+        return float(inner ** max(high, 1) * (high - int(low) + 1))
     if op is sre.SUBPATTERN:
         return _ways(value[-1])
     if op is sre.BRANCH:
