@@ -496,8 +496,10 @@ def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -
         while world.bus.waiting:
             try:
                 world.deliver(world.bus.waiting.pop(0))
-            except PermanentError:
+            except PermanentError as error:
                 dead += 1
+                assert error.afterwards is not None
+                error.afterwards()
         world.clock.time += timedelta(minutes=5)
     assert dead == 1
     assert world.checkpoint(job, 2).open_suites == ()

@@ -116,9 +116,10 @@ def run_smoke_test(
             return with_probe
         return _cases(world, port, with_probe, suite, checkpoint.target, grade)
     except PermanentError as error:
-        # The target is one that we may never call. The wait for it ends here, or the timer would bring it back.
-        _finish(world, run, RunOutcome.INCONCLUSIVE, error.code, last=True)
-        raise
+        # The target is one that we may never call. The wait for it ends, or the timer would bring it back; once the
+        # letter is kept, or whoever died before that would leave neither letter nor alarm.
+        refused, code = run, error.code
+        raise PermanentError(code, lambda: _finish(world, refused, RunOutcome.INCONCLUSIVE, code, last=True)) from error
 
 
 def _claim(world: _World, checkpoint: Checkpoint, suite: Suite, due: SmokeTestDue) -> Stored[SmokeRun] | Outcome:
