@@ -490,18 +490,17 @@ def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -
             raise PermanentError("endpoint_foreign")
 
     world.provider.probe = refuse  # type: ignore[method-assign]
-    dead = 0
+    died: list[PermanentError] = []
     world.deliver_payload(TuningJobHint(job=job, reason="test"))
     for _ in range(40):
         while world.bus.waiting:
             try:
                 world.deliver(world.bus.waiting.pop(0))
             except PermanentError as error:
-                dead += 1
-                assert error.afterwards is not None
-                error.afterwards()
+                died.append(error)
+                (error.afterwards or pytest.fail)()
         world.clock.time += timedelta(minutes=5)
-    assert dead == 1
+    assert [error.code for error in died] == ["endpoint_foreign"]
     assert world.checkpoint(job, 2).open_suites == ()
     assert world.serving() == 100
 
