@@ -653,7 +653,6 @@ SILENT = [
     ("overfit_gap", "vertex", "its checkpoints would be inconclusive"),
     ("slope", "vertex", "its checkpoints would be inconclusive"),
     ("is_minimum", "vertex", "its checkpoints would be inconclusive"),
-    ("base_model.days_to_shutdown", "vertex", "its checkpoints would be inconclusive"),
     ("epoch", "openai", "its checkpoints would be inconclusive"),
     ("evaluation.rouge_l", "openai", "its checkpoints would be inconclusive"),
 ]
@@ -674,6 +673,12 @@ def test_a_metric_that_a_provider_never_reports_is_a_warning_and_loads(
     assert load_rules(*folders).policies
     other = next(other for other in Provider if other != provider)
     (folders[0] / "p.yaml").write_text(text.replace("[openai, vertex]", f"[{other}]"))
+    assert said(folders) == []
+
+
+def test_the_days_to_a_shutdown_are_no_secret_of_vertex_where_people_write_its_dates(folders: Folders) -> None:
+    text = POLICY.replace("metric: step", "metric: base_model.days_to_shutdown").replace("[openai, vertex]", "[vertex]")
+    (folders[0] / "p.yaml").write_text(text)
     assert said(folders) == []
 
 

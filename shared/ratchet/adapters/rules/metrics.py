@@ -38,7 +38,7 @@ OF_CHECKPOINTS = (*PLACES, *LOSSES, *DERIVED, DAYS_TO_SHUTDOWN)
 
 _OF_SUITES = re.compile(r"suites\.(?P<suite>[^.]+)\.(?:tags\.(?P<tag>[^.]+)\.)?(?P<measure>[^.]+)")
 _NEVER_TOLD: Mapping[Provider, frozenset[str]] = {
-    Provider.VERTEX: frozenset({*LOSSES, *DERIVED, DAYS_TO_SHUTDOWN}),
+    Provider.VERTEX: frozenset({*LOSSES, *DERIVED}),
     Provider.OPENAI: frozenset({"epoch"}),
 }
 
