@@ -157,6 +157,7 @@ def _decision(decision: Decision) -> Report:
     assessment = judged(decision)
     return {
         "id": decision.short,
+        "kind": decision.kind,
         "line": decision.alias.line,
         "alias": decision.alias.alias,
         "job": None if decision.job is None else str(decision.job),

