@@ -341,7 +341,7 @@ def baseline_test(occasion: str = str(JOB)) -> WantedRun:
     )
 
 
-OLD, PLAIN = aged(serving(), 74 * HOUR), serving()
+OLD, PLAIN = aged(serving(), 80 * HOUR), serving()
 RENEWED = aged(serving(), timedelta(0), purpose=Purpose.BASELINE, occasion=str(JOB))
 
 
