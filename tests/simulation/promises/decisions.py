@@ -67,7 +67,8 @@ def _allowed(watch: Watch, change: Change) -> None:
     soon = cooldown is not None and moves and now - moves[-1] < cooldown - 2 * skew - _HANDLING
     watch.expect("I8", not soon, "a policy promoted within its cooldown")
     if policy.approval.when is ApprovalWhen.ALWAYS:
-        asks = [ask for ask in was["approvals"] if ask["candidate"] == after["candidate"]]
+        about = (after["candidate"], after["evidence_digest"], after["policy_digest"])
+        asks = [ask for ask in was["approvals"] if (ask["candidate"], ask["evidence"], ask["policy"]) == about]
         votes = [vote for ask in asks for vote in ask["votes"] if vote["actor"] != TRIGGER]
         agreed = {vote["actor"] for vote in votes if vote["approves"]}
         watch.expect(
