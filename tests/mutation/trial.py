@@ -33,7 +33,7 @@ _OURS = ("ratchet", "support")
 _ENDLESS_SECONDS = 20.0
 """Of the processor's time: a mutant that makes its tests go on for so long is noticed, as people would notice it."""
 SURVIVED = "survived"
-ALARM = "time-out"
+ENDLESS = "it did not end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,14 @@ def in_forks(works: Sequence[Callable[[], Any]], workers: int) -> Iterator[tuple
 
 
 def _work_and_leave(work: Callable[[], Any], writer: int) -> None:
-    try:
-        with os.fdopen(writer, "wb") as pipe:
-            pickle.dump(work(), pipe)
-    finally:
-        # Nothing of the parent's is to be ended twice, whatever has happened.
-        os._exit(0)
+    """Nothing of the parent's is to be ended twice, whatever happens here."""
+    with os.fdopen(writer, "wb") as pipe:
+        try:
+            told = (work(), "")
+        except Exception as exc:  # noqa: BLE001 - the parent raises it
+            told = (None, f"{type(exc).__name__}: {exc}")
+        pickle.dump(told, pipe)
+    os._exit(0)
 
 
 def _ended(open_: dict[int, tuple[int, int]]) -> tuple[int, Any]:
@@ -101,12 +103,13 @@ def _ended(open_: dict[int, tuple[int, int]]) -> tuple[int, Any]:
     index, child = open_.pop(reader)
     with os.fdopen(reader, "rb") as pipe:
         told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if told:
-        return index, pickle.loads(told)
-    if os.WIFSIGNALED(status):
-        return index, ALARM
-    raise RuntimeError("a fork ended without a word; run the tests by themselves")
+    os.waitpid(child, 0)
+    if not told:  # the alarm has ended it
+        return index, ENDLESS
+    result, error = pickle.loads(told)
+    if error:
+        raise RuntimeError(error)
+    return index, result
 
 
 # The tests ------------------------------------------------------------------------------------------------------------
@@ -146,11 +149,11 @@ def survey(paths: Sequence[str], package: Path) -> Survey:
     def run(items: list[pytest.Item]) -> Survey:
         seconds = {}
         for item in items:
-            began = time.perf_counter()
+            began = time.process_time()
             measured.switch_context(item.nodeid)
             if _fails(item):
-                raise RuntimeError(f"{item.nodeid} fails without any mutant")
-            seconds[item.nodeid] = time.perf_counter() - began
+                failing.append(item.nodeid)
+            seconds[item.nodeid] = time.process_time() - began
         measured.stop()
         data = measured.get_data()
         found = {}
@@ -159,9 +162,16 @@ def survey(paths: Sequence[str], package: Path) -> Survey:
             found[file] = {line: frozenset(filter(None, tests)) for line, tests in lines.items()}
         return Survey(seconds, found)
 
+    def surveyed() -> tuple[Survey, list[str]]:
+        measured.start()
+        return _with_tests(paths, run), failing
+
+    failing: list[str] = []
     measured = coverage.Coverage(data_file=None, source=[str(package)], config_file=False)
-    measured.start()
-    return apart(lambda: _with_tests(paths, run))
+    found, failed = apart(surveyed)
+    if failed:
+        raise RuntimeError(f"without any mutant there fail: {', '.join(failed)}")
+    return found
 
 
 # The mutants ----------------------------------------------------------------------------------------------------------

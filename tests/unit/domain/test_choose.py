@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.domain.choose import beats, choose, figure, number
+from ratchet.domain.choose import beats, choose, figure, number, parted
 from ratchet.domain.evidence import Candidate
 from ratchet.domain.policy import Criterion, MustBeat
 from support.decisions import EARLIER_JOB, PASS_RATE, START, candidate, higher, lower, rate
@@ -147,35 +147,40 @@ def test_a_loss_over_other_data_is_never_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0.000"),
-        (0.12345, "0.123"),
-        (999.9994, "999.999"),
-        (1000.0, "1000"),
-        (-1000.4, "-1000"),
-        (12345.6, "12346"),
-    ],
-)
-def test_numbers_are_short_for_people(value: float, text: str) -> None:
-    assert number("valid_loss", value) == text
-    assert figure("valid_loss", measured(value)) == text
-
-
-@pytest.mark.parametrize(
     ("metric", "value", "text"),
     [
-        ("suites.core.regressions", 2.0, "2"),
+        ("valid_loss", 0.0, "0.000"),
+        ("valid_loss", 0.12345, "0.123"),
+        ("valid_loss", 999.9994, "999.999"),
+        ("valid_loss", 1000.0, "1000"),
+        ("valid_loss", -1000.4, "-1000"),
+        ("valid_loss", 12345.6, "12346"),
+        ("valid_loss", 3.0, "3.000"),
+        ("step", 3.0, "3"),
         ("suites.core.latency_p95_ms", 912.0, "912"),
-        ("suites.core.latency_p95_ms", 733.5, "733.500"),
-        ("suites.core.tokens", 12345.6, "12346"),
-        ("base_model.days_to_shutdown", 0.0, "0"),
-        ("suites.core.pass_rate", 1.0, "1.000"),
+        ("suites.core.latency_p95_ms", 912.25, "912.250"),
     ],
 )
-def test_what_is_counted_in_whole_units_is_written_so(metric: str, value: float, text: str) -> None:
+def test_numbers_are_short_for_people(metric: str, value: float, text: str) -> None:
     assert number(metric, value) == text
+    assert figure(metric, measured(value)) == text
 
 
 def test_a_rate_is_shown_with_its_cases() -> None:
-    assert figure("suites.core.pass_rate", rate(58, 60)) == "0.967 (58/60)"
+    assert figure(PASS_RATE, rate(58, 60)) == "0.967 (58/60)"
+
+
+# Who was left behind by what ------------------------------------------------------------------------------------------
+
+
+def test_the_criterion_that_parted_is_the_one_that_left_it_behind() -> None:
+    a = candidate("1", 20, measures={LOSS: 0.3})
+    b = candidate("2", 20, measures={LOSS: 0.2})
+    c = candidate("3", 10, measures={LOSS: 0.1})
+    rates, losses = higher(PASS_RATE), lower(LOSS)
+    assert parted([a, b, c], [higher("nothing"), rates, losses], c, START) == rates
+    assert parted([a, b, c], [rates, losses], a, START) == losses
+    assert parted([a, b, c], [rates, losses], b, START) is None
+    assert parted([a, b, c], [rates], a, START) is None
+    unlike = replace(b, measures={**b.measures, LOSS: measured(0.2, "event")})
+    assert parted([a, unlike], [losses, rates], a, START) is None

@@ -17,6 +17,7 @@ from ratchet.domain.evidence import (
     measure,
     observe,
     suite_of,
+    unit,
     unpaired,
     with_neighbours,
     without_runs,
@@ -274,6 +275,29 @@ def test_a_metric_tells_its_suite_and_whether_it_compares_two_runs(
     metric: str, suite: str | None, paired: bool
 ) -> None:
     assert (suite_of(metric), is_paired(metric)) == (suite, paired)
+
+
+@pytest.mark.parametrize(
+    ("metric", "size"),
+    [
+        ("step", 1.0),
+        ("epoch", 1.0),
+        ("is_minimum", 1.0),
+        ("suites.core.cases", 1.0),
+        ("suites.core.tags.x.regressions", 1.0),
+        ("suites.core.improvements", 1.0),
+        ("suites.core.flaky_cases", 1.0),
+        ("suites.core.tokens", 1.0),
+        ("suites.core.latency_p50_ms", 1.0),
+        (DAYS_TO_SHUTDOWN, 1.0),
+        ("suites.core.pass_rate", 0.001),
+        ("suites.core.usd", 0.001),
+        ("valid_loss", 0.001),
+        ("slope", 0.001),
+    ],
+)
+def test_what_is_counted_differs_by_one_at_least_and_all_else_by_a_thousandth(metric: str, size: float) -> None:
+    assert unit(metric) == size
 
 
 @pytest.mark.parametrize(
