@@ -56,6 +56,10 @@ fuzz: setup
 bench-decision: setup
 	PYTHONPATH=shared:tests $(RUN)python -m bench.decision
 
+# Resumes module by module; MODULE=gates tries one alone.
+mutation: setup
+	PYTHONPATH=shared:tests nice -n 10 $(RUN)python -m mutation $(if $(MODULE),--module $(MODULE))
+
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py
 
