@@ -9,7 +9,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision mutation report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -55,6 +55,10 @@ fuzz: setup
 
 bench-decision: setup
 	PYTHONPATH=shared:tests $(RUN)python -m bench.decision
+
+# Resumes module by module; MODULE=gates tries one alone.
+mutation: setup
+	PYTHONPATH=shared:tests nice -n 10 $(RUN)python -m mutation $(if $(MODULE),--module $(MODULE))
 
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py

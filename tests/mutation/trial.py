@@ -120,19 +120,22 @@ class _Session:
 
     def __init__(self, run: Callable[[list[pytest.Item]], Any]) -> None:
         self._run = run
-        self.result: Any = None
+        self.result: Any = RuntimeError("the tests cannot be collected")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        self.result = self._run(list(session.items))
+        try:
+            self.result = self._run(list(session.items))
+        except Exception as exc:  # noqa: BLE001 - pytest would only print it
+            self.result = exc
         return True
 
 
 def _with_tests(paths: Sequence[str], run: Callable[[list[pytest.Item]], Any]) -> Any:
     plugin = _Session(run)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        code = pytest.main(["-p", "no:cacheprovider", *paths], plugins=[plugin])
-    if plugin.result is None:
-        raise RuntimeError(f"the tests could not be collected ({code})")
+        pytest.main(["-p", "no:cacheprovider", *paths], plugins=[plugin])
+    if isinstance(plugin.result, Exception):
+        raise plugin.result
     return plugin.result
 
 
@@ -211,6 +214,8 @@ def _swap_and_run(
     changed = {code.co_qualname: code for code in _codes(attempt.code) if code != before.get(code.co_qualname)}
     for name, code in changed.items():
         if name in functions:
+            if functions[name].__code__.co_freevars != code.co_freevars:
+                return SURVIVED  # It cannot be put in here (without its `super`, say): what is imported anew will tell.
             functions[name].__code__ = code
     for module in [module for name, module in sys.modules.items() if name.startswith("ratchet.domain")]:
         for value in vars(module).values():
