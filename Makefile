@@ -9,7 +9,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision mutation report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -33,8 +33,7 @@ lint: setup
 	$(RUN)lint-imports
 
 test: lint
-	$(RUN)coverage run -m pytest tests/unit
-	$(RUN)coverage report --skip-covered --fail-under=95
+	$(RUN)pytest tests/unit --numprocesses 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=95
 	$(RUN)pytest tests/contract tests/integration tests/simulation tests/fuzz --numprocesses 2 --dist loadgroup
 	$(RUN)pytest tests/e2e
 
@@ -53,6 +52,13 @@ chaos: setup
 
 fuzz: setup
 	PYTHONPATH=shared:tests $(RUN)python -m fuzz --minutes $(MINUTES)
+
+bench-decision: setup
+	PYTHONPATH=shared:tests $(RUN)python -m bench.decision
+
+# Resumes module by module; MODULE=gates tries one alone.
+mutation: setup
+	PYTHONPATH=shared:tests nice -n 10 $(RUN)python -m mutation $(if $(MODULE),--module $(MODULE))
 
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py

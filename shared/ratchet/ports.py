@@ -257,12 +257,17 @@ class RawBus(Bus, Sender, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A tuning job as the provider shows it now. `model`: Vertex's `models/ID@VERSION` resource, once there is one."""
+    """A tuning job as the provider shows it now. `model`: Vertex's `models/ID@VERSION` resource, once there is one.
+
+    `name` is what people called it, empty where they did not; `datasets` its files by use (`training`, `validation`).
+    """
 
     key: JobKey
     base_model: str
+    name: str
     state: JobState
     labels: Mapping[str, str]
+    datasets: Mapping[str, str]
     created_at: datetime | None
     ended_at: datetime | None
     model: str | None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet.adapters import rule_files
@@ -13,7 +14,7 @@ def run(config: Path, policies: Path | None, suites: Path | None, *, as_json: bo
     if policies is None or suites is None:
         settings = read_settings(config)
         policies, suites = policies or settings.policies_dir, suites or settings.suites_dir
-    findings = rule_files.check(policies, suites)
+    findings = rule_files.check(policies, suites, datetime.now(UTC))
     clean = all(finding.severity == "warning" for finding in findings)
     if as_json:
         return json.dumps({"clean": clean, "findings": [asdict(finding) for finding in findings]}, indent=2), clean

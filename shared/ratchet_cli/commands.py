@@ -21,7 +21,7 @@ from ratchet.ports import Store
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place as where
 from ratchet_cli.stores import opened, place, read_settings
-from ratchet_cli.why import moved_to
+from ratchet_cli.telling.decision import moved_to
 
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -34,30 +34,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person asks for, as typed."""
+    """What a person asks for, as typed. `decision` is the id of the one that asks for a vote."""
 
     verb: str
     alias: str
     reason: str
     checkpoint: str | None = None
     force: bool = False
+    decision: str | None = None
 
 
 def run(
     config: Path, context: str | None, order: Order, *, as_json: bool, patience: float = PATIENCE_SECONDS
 ) -> tuple[str, bool]:
     """What to print, and whether it was done. Raises: Problem."""
-    alias = _checked(order)
+    alias = checked(order)
     settings = read_settings(config)
     with opened(settings, context) as store:
         # Chosen here, so that the decision is found even if the door's reply is lost.
         command_id = uuid.uuid4().hex
-        _send(place(settings, context).command_url, order, command_id)
-        with _waiting(f"waiting for the decision on {order.verb} {order.alias}"):
-            decision = _decision(store, alias, command_id, patience)
-            after = _carried_out(store, decision, patience)
+        send(place(settings, context).command_url, order, command_id)
+        with waiting(f"waiting for the decision on {order.verb} {order.alias}"):
+            decision = decided(store, alias, command_id, patience)
+            after = carried_out(store, decision, patience)
         left = load_keyed(store, Checkpoint, decision.baseline) if decision.baseline else None
-    done = _done(after, decision)
+    done = is_done(after, decision)
     if as_json:
         document = {
             **encode(decision), "short": decision.short, "done": done, "serial_after": moved_to(after, decision),
@@ -99,7 +100,7 @@ def _verb(decision: Decision) -> str:
     return "ROLLED BACK" if decision.outcome is Outcome.ROLLED_BACK else "PROMOTED"
 
 
-def _checked(order: Order) -> AliasKey:
+def checked(order: Order) -> AliasKey:
     """Raises: Problem: what the door would refuse without saying why."""
     try:
         alias = AliasKey.parse(order.alias)
@@ -117,11 +118,10 @@ def _checked(order: Order) -> AliasKey:
     return alias
 
 
-def _send(url: str, order: Order, command_id: str) -> None:
+def send(url: str, order: Order, command_id: str) -> None:
     """Raises: Problem: it was not accepted."""
     body = {"verb": order.verb, "alias": order.alias, "reason": order.reason, "id": command_id}
-    if order.checkpoint is not None:
-        body["checkpoint"] = order.checkpoint
+    body |= {name: value for name in ("checkpoint", "decision") if (value := getattr(order, name)) is not None}
     content = json.dumps({**body, **({"force": True} if order.force else {})}).encode()
     headers = {"Content-Type": "application/json", **_identity(url)}
     request = urllib.request.Request(url, content, headers, method="POST")  # noqa: S310  (the scheme is checked)
@@ -177,9 +177,9 @@ def _users_token(request: Any) -> str:
         raise Problem("no Google identity; run `gcloud auth application-default login`") from exc
 
 
-def _decision(store: Store, alias: AliasKey, command_id: str, patience: float) -> Decision:
+def decided(store: Store, alias: AliasKey, command_id: str, patience: float) -> Decision:
     key = command_key(alias, command_id)
-    found = _until(lambda: load(store, Decision, key), patience)
+    found = until(lambda: load(store, Decision, key), patience)
     if found is None:
         raise Problem(
             f"accepted, but nobody has decided within {patience:.0f} s; it expires ten minutes after it was sent. "
@@ -188,7 +188,7 @@ def _decision(store: Store, alias: AliasKey, command_id: str, patience: float) -
     return found.value
 
 
-def _carried_out(store: Store, decision: Decision, patience: float) -> Alias:
+def carried_out(store: Store, decision: Decision, patience: float) -> Alias:
     """The alias once the decision is carried out or given up; as it is then, if that takes too long."""
 
     def ended() -> Alias | None:
@@ -196,16 +196,16 @@ def _carried_out(store: Store, decision: Decision, patience: float) -> Alias:
         open_still = alias.intent is not None and alias.intent.decision == decision.id
         return None if open_still else alias
 
-    return _until(ended, patience) or load_alias(store, decision.alias).value
+    return until(ended, patience) or load_alias(store, decision.alias).value
 
 
-def _done(after: Alias, decision: Decision) -> bool:
+def is_done(after: Alias, decision: Decision) -> bool:
     if decision.outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK):
         return moved_to(after, decision) is not None
     return decision.outcome is not Outcome.REJECTED
 
 
-def _until(look: Callable[[], T | None], patience: float) -> T | None:
+def until(look: Callable[[], T | None], patience: float) -> T | None:
     end = time.monotonic() + patience
     while True:
         found = look()
@@ -214,7 +214,7 @@ def _until(look: Callable[[], T | None], patience: float) -> T | None:
         time.sleep(_POLL_SECONDS)
 
 
-def _waiting(text: str) -> AbstractContextManager[object]:
+def waiting(text: str) -> AbstractContextManager[object]:
     from rich.console import Console
 
     return Console(stderr=True).status(text)

@@ -5,23 +5,22 @@ What they show came from outside: nothing of it reaches the terminal that could 
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from ratchet.application.state import Stored, find, load_keyed
-from ratchet.domain.codec import encode, format_time, parse_time
+from ratchet.domain.codec import encode, format_time
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import Query, Store
 from ratchet.runtime import clock
-from ratchet_cli.problem import USAGE, Problem
+from ratchet_cli.problem import Problem
 from ratchet_cli.render import columns, moment, plain
 from ratchet_cli.stores import opened, read_settings
+from ratchet_cli.times import parse_since
 
 _PAGE = 50  # A row may hold a megabyte.
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def known(store: Store, event_id: str) -> Stored[DeadLetterRecord]:
 
 def chosen(store: Store, wanted: Wanted, now: datetime) -> Iterator[DeadLetterRecord]:
     """The oldest first. Raises: Problem: not a time."""
-    least = format_time(_since(wanted.since, now)) if wanted.since else None
+    least = format_time(parse_since(wanted.since, now)) if wanted.since else None
     page: Sequence[Stored[DeadLetterRecord]] = ()
     while True:
         after = page[-1].snapshot if page else None
@@ -128,12 +127,3 @@ def _summary(letter: DeadLetterRecord) -> object:
     return {name: document[name] for name in document if name not in ("data", "attributes")} | {
         "died_again": letter.died_again
     }
-
-
-def _since(text: str, now: datetime) -> datetime:
-    try:
-        ago = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else parse_time(text)
-    except (ValueError, OverflowError) as exc:
-        mend = "write a time with its zone, such as 2026-11-22T14:30Z, or how long ago: 30m, 2d"
-        raise Problem(f"--since {plain(text)}: {mend}", USAGE) from exc

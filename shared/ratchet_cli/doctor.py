@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ratchet.domain.keys import JobKey, Provider
-from ratchet.domain.policy import Apply, Mode, Rules
+from ratchet.domain.policy import Apply, Mode
+from ratchet.domain.rules import Rules
 from ratchet.ports import (
     Create,
     Delete,
@@ -158,7 +159,7 @@ def _rules(settings: Settings) -> tuple[Sequence[Line], Rules | None]:
     from ratchet.adapters.rule_files import check, load_rules
     from ratchet_cli.check import summary
 
-    findings = check(settings.policies_dir, settings.suites_dir)
+    findings = check(settings.policies_dir, settings.suites_dir, _now(settings))
     lines = [
         Line(
             Health.WARN if finding.severity == "warning" else Health.FAIL,

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ratchet_cli.options import YAML, Alias, AnchorFile, Config, Context, DeathCode, Json, Since
+from ratchet_cli.people import people
 from ratchet_cli.problem import FINDINGS, OK, told
 
 app = typer.Typer(
@@ -24,30 +26,7 @@ dead_letters = typer.Typer(
     name="dead-letters", help="Look at what could not be handled, and replay it after the fix.", no_args_is_help=True
 )
 app.add_typer(dead_letters)
-
-Config = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", envvar="RATCHET_CONFIG", help="The configuration.")
-]
-Context = Annotated[
-    str | None,
-    typer.Option("--context", metavar="NAME", envvar="RATCHET_CONTEXT", help="A system named under `contexts` there."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept for ever.")]
-Alias = Annotated[str, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
-MaybeAlias = Annotated[str | None, typer.Argument(metavar="LINE@ALIAS", help="Such as support-router@prod.")]
-All = Annotated[bool, typer.Option("--all", help="Every alias.")]
-AnchorFile = Annotated[
-    Path | None,
-    typer.Option("--anchors", metavar="FILE", help="Heads kept elsewhere; by default what `up` keeps by its store."),
-]
-DeathCode = Annotated[
-    str | None, typer.Option("--reason", "-r", metavar="CODE", help="Only those that died of it, such as given_up.")
-]
-Since = Annotated[
-    str | None, typer.Option("--since", metavar="TIME|30m|2d", help="Only those that died since then, or so long ago.")
-]
-YAML = Path("ratchet.yaml")
+app.add_typer(people)
 
 
 @app.command()
@@ -127,6 +106,31 @@ def check(
         text, clean = run(config, policies, suites, as_json=json)
         typer.echo(text)
         raise typer.Exit(OK if clean else FINDINGS)
+
+
+@app.command()
+def schema(kind: Annotated[Literal["policy", "suite"], typer.Argument(help="What it is of.")]) -> None:
+    """Print the JSON Schema by which an editor completes and checks such a file."""
+    with told():
+        from ratchet_cli.schema import run
+
+        typer.echo(run(kind))
+
+
+@app.command()
+def backtest(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The file of one policy, of any mode.")],
+    suites: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of the configured folder.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME|30d", help="Only what was decided since then.")] = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Show what a policy would have decided of what was decided for its alias; nothing is written."""
+    with told():
+        from ratchet_cli.backtest import run
+
+        typer.echo(run(config, context, policy, suites, since, as_json=json))
 
 
 @audit.command()
@@ -216,52 +220,6 @@ def replay(
 
 
 @app.command()
-def rollback(alias: Alias, reason: Reason, config: Config = YAML, context: Context = None, json: Json = False) -> None:
-    """Go back to the last good checkpoint, quarantine what serves, and hold the alias."""
-    _command("rollback", alias, reason, config, context, json)
-
-
-@app.command()
-def hold(
-    reason: Reason,
-    alias: MaybeAlias = None,
-    every: All = False,
-    config: Config = YAML,
-    context: Context = None,
-    json: Json = False,
-) -> None:
-    """Switch automation off, for an alias or for all."""
-    _command("hold", _one_or_all(alias, every), reason, config, context, json)
-
-
-@app.command()
-def release(
-    reason: Reason,
-    alias: MaybeAlias = None,
-    every: All = False,
-    config: Config = YAML,
-    context: Context = None,
-    json: Json = False,
-) -> None:
-    """Switch automation back on."""
-    _command("release", _one_or_all(alias, every), reason, config, context, json)
-
-
-@app.command()
-def promote(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Its key, as `ratchet why` shows it.")],
-    alias: Alias,
-    reason: Reason,
-    force: Annotated[bool, typer.Option("--force", help="Even if the policy would refuse it.")] = False,
-    config: Config = YAML,
-    context: Context = None,
-    json: Json = False,
-) -> None:
-    """Make a checkpoint serve by hand."""
-    _command("promote", alias, reason, config, context, json, checkpoint=checkpoint, force=force)
-
-
-@app.command()
 def demo(
     scenario: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of the built-in one.")] = None,
     seed: Annotated[int | None, typer.Option(help="For everything random.")] = None,
@@ -288,28 +246,3 @@ def simulate(
         from ratchet_cli.simulate import run
 
         raise typer.Exit(run(scenario, port, state) or OK)
-
-
-def _one_or_all(alias: str | None, every: bool) -> str:
-    if (alias is None) is not every:
-        raise typer.BadParameter("name an alias, or --all")
-    return alias or "*"
-
-
-def _command(
-    verb: str,
-    alias: str,
-    reason: str,
-    config: Path,
-    context: str | None,
-    json: bool,
-    *,
-    checkpoint: str | None = None,
-    force: bool = False,
-) -> None:
-    with told():
-        from ratchet_cli.commands import Order, run
-
-        text, done = run(config, context, Order(verb, alias, reason, checkpoint, force), as_json=json)
-        typer.echo(text)
-        raise typer.Exit(OK if done else FINDINGS)

@@ -28,7 +28,8 @@ def pointed(pointer: Pointer) -> str:
 
 def waits(wait: Wait) -> str:
     until = f" until {moment(wait.until)}" if wait.until else ""
-    return f"waits for {wait.reason} of job {wait.job.id}{until}"
+    tests = ", its evidence is renewed" if wait.tests_since else ""
+    return f"waits for {wait.reason} of job {wait.job.id}{tests}{until}"
 
 
 def columns(rows: Iterable[Sequence[str]], indent: str = "") -> str:

@@ -157,12 +157,14 @@ def _decision(decision: Decision) -> Report:
     assessment = judged(decision)
     return {
         "id": decision.short,
+        "kind": decision.kind,
         "line": decision.alias.line,
         "alias": decision.alias.alias,
         "job": None if decision.job is None else str(decision.job),
         "candidate": _text(decision.candidate),
         "baseline": _text(decision.baseline),
         "outcome": str(decision.outcome),
+        "stage": str(decision.stage) if decision.stage else None,
         "reason": decision.reason,
         # One against a baseline that does not exist says nothing.
         "gates": [_gate(gate) for gate in assessment.gates if gate.counts] if assessment else [],
@@ -173,6 +175,10 @@ def _gate(gate: GateResult) -> Report:
     return {
         "id": gate.id,
         "value": gate.value,
+        "count": gate.count,
+        "total": gate.total,
+        "low": gate.low,
+        "high": gate.high,
         "bound": gate.bound,
         "limit": gate.limit,
         "verdict": str(gate.verdict),

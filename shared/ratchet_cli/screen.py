@@ -81,7 +81,7 @@ def _inconclusive(line: Line) -> str:
 def _promoted(line: Line) -> str:
     serial = int(line.get("serial", 0))
     what = f"[bold]{_plain(line.get('alias'))}[/] -> step {line.get('step')}, {checkpoint(line.get('candidate'))}"
-    did = "[bold yellow]ROLLED BACK" if line.get("event") == "promotion.rolled-back" else "[bold green]PROMOTED"
+    did = "[bold yellow]ROLLED BACK" if line.get("event") == "alias.rolled_back" else "[bold green]PROMOTED"
     return f"{did}[/] {what}, serial {serial - 1} -> {serial}"
 
 
@@ -107,12 +107,12 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "checkpoint.recorded": _recorded,
     "run.finished": _finished,
     "run.inconclusive": _inconclusive,
-    "run.given-up": _inconclusive,
+    "run.given_up": _inconclusive,
     "decision.made": _decided,
     "promotion.promoted": _promoted,
-    "promotion.rolled-back": _promoted,
+    "alias.rolled_back": _promoted,
     "promotion.refused": lambda line: f"[red]REFUSED[/] {_plain(line.get('alias'))}: {_plain(line.get('reason'))}",
-    "promotion.would-promote": lambda line: (
+    "promotion.would_promote": lambda line: (
         f"[cyan]would promote[/] {_plain(line.get('alias'))}: {_plain(line.get('reason'))}"
     ),
 }

@@ -19,8 +19,9 @@ from rich.text import Text
 from ratchet.adapters.rule_files import RuleErrors, load_rules
 from ratchet.application.state import find
 from ratchet.domain.codec import format_time, parse_time
-from ratchet.domain.policy import Mode, Rules
+from ratchet.domain.policy import Mode
 from ratchet.domain.records import Checkpoint
+from ratchet.domain.rules import Rules
 from ratchet.ports import Query, Store
 from ratchet.runtime import connect
 from ratchet.runtime.settings import Settings, SettingsError

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ from ratchet_sim.world import Body, Reply, Request, World, digest, shown_at, tok
 
 PREFIX = "/openai"
 _JOBS = re.compile(r"/v1/fine_tuning/jobs(?:/([^/]+))?(?:/(checkpoints|events))?")
+_DATASETS: Mapping[str, str] = {"training": "file-simtrain", "validation": "file-simvalid"}
 _ERROR = {
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
     403: ("insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
@@ -77,6 +79,7 @@ def _job_body(world: World, job: Job) -> Body:
     hyper = {"n_epochs": len(job.checkpoints) or 1, "batch_size": 1, "learning_rate_multiplier": 1.8}
     succeeded = state == "succeeded" and bool(job.checkpoints)
     failure = {"code": "invalid_training_file", "param": "training_file", "message": "The training file is invalid."}
+    datasets = _DATASETS if job.datasets is None else job.datasets
     return {
         "object": "fine_tuning.job",
         "id": job.id,
@@ -87,8 +90,8 @@ def _job_body(world: World, job: Job) -> Body:
         "organization_id": "org-sim",
         "result_files": [f"file-{digest(job.id)[:12]}"] if succeeded else [],
         "status": state,
-        "validation_file": "file-simvalid",
-        "training_file": "file-simtrain",
+        "validation_file": datasets.get("validation"),
+        "training_file": datasets.get("training"),
         "hyperparameters": hyper,
         "trained_tokens": 379446 if succeeded else None,
         "error": failure if state == "failed" else {},

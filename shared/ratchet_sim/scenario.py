@@ -138,7 +138,10 @@ class Job(_Strict):
     id: str
     base_model: str
     labels: Mapping[str, str] = Field(default={}, description="OpenAI calls them metadata.")
-    display_name: str = ""
+    display_name: str = Field("", description="OpenAI calls it the suffix.")
+    datasets: Mapping[Literal["training", "validation"], str] | None = Field(
+        None, description="Vertex: gs:// addresses. OpenAI: ids of files. Absent: one file for each use."
+    )
     created: Duration = ZERO
     running: Duration | None = Field(None, description="Absent: as soon as created.")
     ends: Ends | None = Field(None, description="Absent: it runs for ever.")

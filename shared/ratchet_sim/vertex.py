@@ -7,6 +7,7 @@ int64 travels as a string, empty fields are left out, a PATCH needs no mask, and
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +18,10 @@ from ratchet_sim.world import Body, Reply, Request, SetDefault, World, digest, m
 PREFIX = "/vertex"
 _PATH = re.compile(r"/v1(?:beta1)?/projects/([^/]+)/locations/([^/]+)/(tuningJobs|models|endpoints)(?:/([^/]+))?")
 _LABEL_FILTER = re.compile(r'labels\.([\w-]+)\s*[=:]\s*"?([\w-]+|\*)"?')
+_DATASETS: Mapping[str, str] = {
+    "training": "gs://example-bucket/train.jsonl",
+    "validation": "gs://example-bucket/valid.jsonl",
+}
 _STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 408: "CANCELLED",
     409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
@@ -84,13 +89,13 @@ def _job_body(world: World, job: Job) -> Body:
     started = job.created if job.running is None else job.running
     steps = [c.at for c in world.listed(job) if c.at is not None]
     moments = [job.created, started, *steps, *([job.ends.at] if job.ends else [])]
+    datasets = _DATASETS if job.datasets is None else job.datasets
     body: Body = {
         "name": _resource(job, "tuningJobs", job.id),
         "tunedModelDisplayName": _display_name(job),
         "baseModel": job.base_model,
         "supervisedTuningSpec": {
-            "trainingDatasetUri": "gs://example-bucket/train.jsonl",
-            "validationDatasetUri": "gs://example-bucket/valid.jsonl",
+            **{f"{use}DatasetUri": address for use, address in datasets.items()},
             "hyperParameters": {
                 "epochCount": str(max([c.epoch for c in job.checkpoints], default=1)),
                 "learningRateMultiplier": 1.0,

@@ -111,7 +111,7 @@ def test_a_message_arrives_with_its_data_and_attributes(
         "traceparent": TRACE,
         "replay_of": "hint-0",
     }
-    assert push.data == {"job": str(JOB), "reason": "tést"}
+    assert push.data == {"job": str(JOB), "reason": "tést", "triggered_by": None}
     assert push.body["subscription"].endswith("/subscriptions/worker")
     message = push.body["message"]
     assert message["messageId"] == message["message_id"]

@@ -66,12 +66,31 @@ def test_a_command_is_published_and_answered_with_its_decision(door: Door) -> No
 
 
 PROMOTE = {"verb": "promote", "alias": "line@prod", "reason": "r"}
+ASKS = "0123456789abcdef" * 4
 BAD = [
     {**HOLD, "verb": "explode"}, {**HOLD, "reason": " "}, {**HOLD, "reason": None}, {"verb": "hold", "alias": "a@b"},
     {**HOLD, "alias": "x"}, {**HOLD, "actor": CANARY}, {**HOLD, "force": "yes"}, {**HOLD, "id": "../../etc"}, PROMOTE,
     {**HOLD, "checkpoint": "x"}, {**HOLD, "alias": "*", "verb": "rollback"}, {**HOLD, "reason": "a\nb"},
+    {**HOLD, "verb": "approve"}, {**HOLD, "verb": "reject", "decision": None}, {**HOLD, "decision": ASKS},
+    *({**HOLD, "verb": "approve", "decision": bad} for bad in (ASKS[:-1], ASKS + "0", ASKS.upper(), "d-" + ASKS[:6])),
+    *({**HOLD, "verb": "approve", "decision": bad} for bad in (ASKS + "\n", 7, [ASKS], "")),
+    {**HOLD, "verb": "approve", "decision": ASKS, "alias": "*"},
+    {**HOLD, "alias": "line@prod~other"}, {**HOLD, "verb": "rollback", "alias": "line@prod~other"},
+    {**HOLD, "verb": "approve", "decision": ASKS, "alias": "line@prod~other"},
+    {**HOLD, "verb": "release", "decision": ASKS}, {**PROMOTE, "checkpoint": "openai:a:-:b/c", "decision": ASKS},
     [], None, b"{", b'{"verb":"hold","verb":"hold"}', b"", {**PROMOTE, "checkpoint": "openai:a:-:b"},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_a_vote_names_the_decision_that_asks(door: Door, verb: str) -> None:
+    assert door.post({**HOLD, "verb": verb, "decision": ASKS}).status_code == 202
+    assert (door.command.verb, door.command.decision) == (verb, ASKS)
+
+
+def test_a_promotion_needs_a_checkpoint_and_no_decision(door: Door) -> None:
+    assert door.post({**PROMOTE, "checkpoint": "openai:a:-:b/c"}).status_code == 202
+    assert (str(door.command.checkpoint), door.command.decision) == ("openai:a:-:b/c", None)
 
 
 @pytest.mark.parametrize("body", BAD, ids=range(len(BAD)))

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from google.genai import types
 
 from ratchet import deadline
 from ratchet.adapters import calls
@@ -55,10 +56,11 @@ class Side:
     ids: tuple[str, ...]
     good: Any
 
-    def at(self, url: str, timeout: float = 5) -> ProviderPort:
+    def at(self, url: str, timeout: float = 5, shutdown_dates: Any = None) -> ProviderPort:
+        common: Any = {"base_url": url, "timeout": timeout, "shutdown_dates": shutdown_dates}
         if self.name is Provider.VERTEX:
-            return VertexProvider("123456789012", "acme-ml", "us-central1", base_url=url, timeout=timeout)
-        return OpenAIProvider("proj_a1", KEY, base_url=url, timeout=timeout)
+            return VertexProvider("123456789012", "acme-ml", "us-central1", **common)
+        return OpenAIProvider("proj_a1", KEY, **common)
 
     def sim(self, sim: Sim, timeout: float = 5) -> ProviderPort:
         return self.at(sim.vertex_url if self.name is Provider.VERTEX else sim.openai_url, timeout)
@@ -136,6 +138,25 @@ def test_a_job_is_seen_through_its_life(side: Side, tmp_path: Path) -> None:
     assert ended.created_at is not None
     assert ended.created_at.tzinfo is not None
     assert (pending.model, ended.model) == (None, VERTEX_MODEL if side is VERTEX else None)
+
+
+@pytest.mark.parametrize("datasets", [{"training": "a", "validation": "b"}, {"training": "a"}, {}])
+def test_a_job_tells_what_people_called_it_and_its_data(side: Side, tmp_path: Path, datasets: Any) -> None:
+    def named(spec: Any) -> None:
+        for job in spec["jobs"]:
+            job |= {"display_name": "Refunds, 2nd try", "datasets": datasets}
+
+    with simulated(side, tmp_path, minutes=1.5, change=named) as (port, _):
+        for job in (port.get_job(side.job), *port.list_jobs(LONG_AGO)):
+            assert (job.name, dict(job.datasets)) == ("Refunds, 2nd try", datasets)
+
+
+def test_a_job_without_a_name_has_none(side: Side) -> None:
+    body = sample("vertex_tuning_job_get" if side is VERTEX else "openai_job_running")
+    for name in ("tunedModelDisplayName", "user_provided_suffix"):
+        body.pop(name, None)
+    with scripted(Say(body)) as script:
+        assert side.at(script.url).get_job(SAMPLE_VERTEX if side is VERTEX else SAMPLE_OPENAI).name == ""
 
 
 def test_checkpoints_come_by_step_with_their_targets(side: Side, tmp_path: Path) -> None:
@@ -224,6 +245,16 @@ def test_the_default_is_read_and_written_on_vertex_alone(tmp_path: Path) -> None
         assert port.shutdown_date("gemini-2.5-flash") is None
 
 
+def test_a_written_shutdown_date_wins(side: Side, tmp_path: Path) -> None:
+    day = datetime(2026, 12, 1, tzinfo=UTC)
+    written = {"gemini-2.5-flash": day, "gpt-4.1-mini-2025-04-14": day}
+    with simulated(side, tmp_path) as (_, sim):
+        url = sim.vertex_url if side is VERTEX else sim.openai_url
+        port = side.at(url, shutdown_dates=written)
+        assert [port.shutdown_date(model) for model in written] == [day, day]
+        assert not side.asked(sim)
+
+
 def test_openai_has_no_default_but_a_shutdown_date(tmp_path: Path) -> None:
     with simulated(OPENAI, tmp_path) as (port, sim):
         assert port.get_default(TARGETS[200]) is None
@@ -275,11 +306,61 @@ def test_vertex_job_samples(name: str, state: JobState, checkpoints: int, model:
         job, found = port.get_job(SAMPLE_VERTEX), port.list_checkpoints(SAMPLE_VERTEX)
     assert (job.state, len(found), job.base_model) == (state, checkpoints, "gemini-2.5-flash")
     assert job.model == (f"{PLACE}/models/7777777777777777777@1" if model else None)
+    assert job.name == "support-bot"
+    assert job.datasets["training"] == "gs://example-bucket/train.jsonl"
     scores = [dict(c.metrics) for c in found]
     if name == "with_checkpoint_evals":
         assert scores == [{"evaluation.average": Measure(n, "evaluation")} for n in (3.9, 4.4, 4.1)]
     else:
         assert not any(scores)
+
+
+def _specs_with_data() -> list[str]:
+    """Every way of tuning that this SDK knows and that names its data."""
+    kinds = {name: field.annotation for name, field in types.TuningJob.model_fields.items()}
+    inner = {
+        name: kind for name, optional in kinds.items() for kind in get_args(optional) if hasattr(kind, "model_fields")
+    }
+    return [name for name, kind in inner.items() if any("dataset_uri" in field for field in kind.model_fields)]
+
+
+@pytest.mark.parametrize("spec", _specs_with_data())
+def test_the_data_of_a_vertex_job_is_in_the_spec_of_its_method(spec: str) -> None:
+    body = sample("vertex_tuning_job_get")
+    del body["supervisedTuningSpec"]
+    head, *rest = spec.split("_")
+    training = "promptDatasetUri" if "distillation" in spec else "trainingDatasetUri"
+    body[head + "".join(map(str.title, rest))] = {training: "gs://b/t", "validationDatasetUri": "gs://b/v"}
+    with scripted(Say(body)) as script:
+        job = VERTEX.at(script.url).get_job(SAMPLE_VERTEX)
+    assert job.datasets == {"training": "gs://b/t", "validation": "gs://b/v"}
+
+
+LONGEST = "x" * 2048
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [(LONGEST, LONGEST), (LONGEST + "x", None), ("", None), (None, None), ("a\ud800", None), ("é\n", "é\n")],
+)
+def test_a_name_or_address_that_cannot_be_kept_whole_is_none(side: Side, said: str | None, kept: str | None) -> None:
+    if side is VERTEX:
+        spec = {"trainingDatasetUri": said, "validationDatasetUri": said}
+        changed = {"tunedModelDisplayName": said, "supervisedTuningSpec": spec}
+        body, key = sample("vertex_tuning_job_get") | changed, SAMPLE_VERTEX
+    else:
+        changed = {"user_provided_suffix": said, "training_file": said, "validation_file": said}
+        body, key = sample("openai_job_running") | changed, SAMPLE_OPENAI
+    with scripted(Say(body)) as script:
+        job = side.at(script.url).get_job(key)
+    assert (job.name, list(job.datasets.values())) == ((kept, [kept] * 2) if kept else ("", []))
+
+
+def test_what_openai_gives_for_a_name_must_be_a_text() -> None:
+    odd = {"user_provided_suffix": {"a": 1}, "training_file": ["f"], "validation_file": 7}
+    with scripted(Say(sample("openai_job_running") | odd)) as script:
+        job = OPENAI.at(script.url).get_job(SAMPLE_OPENAI)
+    assert (job.name, job.datasets) == ("", {})
 
 
 @pytest.mark.parametrize("name", ["running", "succeeded", "failed"])
@@ -288,6 +369,7 @@ def test_openai_job_samples(name: str) -> None:
         job = OPENAI.at(script.url).get_job(SAMPLE_OPENAI)
     assert job.state is JobState(name)
     assert job.labels == {"team": "support", "ckpt_policy": "lowest-full-valid-loss"}
+    assert (job.name, job.datasets["training"]) == ("support-bot", "file-EXAMPLEtrain")
     assert job.created_at == datetime.fromtimestamp(1767225000, UTC)
     assert (job.ended_at is None) == (name == "running")
 

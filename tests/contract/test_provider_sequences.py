@@ -74,7 +74,7 @@ CALLS = [Side.get_job, Side.list_jobs, Side.list_checkpoints, Side.probe, Side.g
 
 
 def _job(job: JobView) -> Any:
-    return (job.state, dict(job.labels), job.created_at, job.ended_at)
+    return (job.state, job.name, dict(job.labels), dict(job.datasets), job.created_at, job.ended_at)
 
 
 def _answer(answer: Answer | NoAnswer) -> Any:
@@ -118,6 +118,8 @@ class Play:
             "created": f"{self.begins + 1}m",
             "running": f"{self.begins + 3}m",
             "ends": {"at": f"{self.begins + 45}m", "state": self.end},
+            "display_name": f"job {self.number}",
+            "datasets": {"training": f"data {self.number}", "validation": "data"} if self.number % 2 else {},
         }
         tuned = [{"epoch": n, "step": n * 100, "quality": n / 4} for n in (1, 2, 3)]
         exported = [

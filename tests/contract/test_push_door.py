@@ -311,7 +311,7 @@ def test_what_can_never_work_is_parked_and_acknowledged(door: Door) -> None:
     assert door.last("outcome", "code") == ("dead", "not_ours")
     (letter,) = door.dead
     assert (letter.event_id, letter.topic, letter.reason) == ("e-1", "tuning-jobs", "not_ours")
-    assert json.loads(base64.b64decode(letter.data)) == {"job": str(JOB), "reason": "test"}
+    assert json.loads(base64.b64decode(letter.data)) == {"job": str(JOB), "reason": "test", "triggered_by": None}
 
 
 def test_a_dead_letter_that_cannot_be_kept_is_delivered_again(door: Door) -> None:
@@ -382,6 +382,44 @@ def test_an_audit_log_entry_is_a_hint(door: Door) -> None:
     assert door.post(wire("pubsub_push_log_entry")) == 204
     (hint,) = door.handled
     assert str(hint.job) == "vertex:123456789012:us-central1:5555555555555555555"
+    assert hint.triggered_by == "tuner@example-project.iam.gserviceaccount.com"
+
+
+LONGEST = "a" * 308 + "@example.com"
+JOB_NAME = "projects/123456789012/locations/us-central1/tuningJobs/5555555555555555555"
+SERVICE = "google.cloud.aiplatform.v1.GenAiTuningService"
+
+
+@pytest.mark.parametrize(
+    ("changes", "trigger"),
+    [
+        ({"methodName": f"{SERVICE}.CreateTuningJob"}, "tuner@example-project.iam.gserviceaccount.com"),
+        ({"methodName": f"{SERVICE}.CancelTuningJob", "resourceName": JOB_NAME}, None),
+        ({"methodName": f"{SERVICE}.RebaseTunedModel"}, None),
+        ({"methodName": f"{SERVICE}.CreateTuningJobs"}, None),
+        ({"methodName": ["CreateTuningJob"]}, None),
+        ({"authenticationInfo": {"principalEmail": LONGEST}}, LONGEST),
+        ({"authenticationInfo": {"principalEmail": "a" + LONGEST}}, None),
+        ({"authenticationInfo": {"principalEmail": "ana@example.com\n"}}, None),
+        ({"authenticationInfo": {"principalEmail": "\ud800"}}, None),
+        ({"authenticationInfo": {"principalEmail": ""}}, None),
+        ({"authenticationInfo": {"principalEmail": 7}}, None),
+        ({"authenticationInfo": {}}, None),
+        ({"authenticationInfo": ["ana@example.com"]}, None),
+        ({"authenticationInfo": None}, None),
+    ],
+)
+def test_only_the_entry_of_a_creation_says_who_triggered_a_job(door: Door, changes: Any, trigger: str | None) -> None:
+    assert door.post(entry(**changes)) == 204
+    (hint,) = door.handled
+    assert (hint.job.id, hint.triggered_by) == ("5555555555555555555", trigger)
+
+
+@pytest.mark.parametrize("source", ["receive_webhook", "reconcile", "replay"])
+def test_a_hint_of_our_own_that_says_who_triggered_the_job_is_dead(door: Door, source: str) -> None:
+    hint = TuningJobHint(job=JOB, reason="test", triggered_by="ana@example.com")
+    assert door.post(push(hint, Topic.TUNING_JOBS, source)) == 204
+    assert ([letter.reason for letter in door.dead], door.handled) == (["source"], [])
 
 
 READ = "google.cloud.aiplatform.v1.GenAiTuningService.GetTuningJob"

@@ -211,6 +211,21 @@ def test_an_openai_key_sees_its_accounts_jobs_and_models_only(tmp_path: Path) ->
     assert [e.value.code for e in (job, model, key)] == ["fine_tune_not_found", "model_not_found", "invalid_api_key"]
 
 
+def test_a_job_names_its_data_as_the_scenario_says(tmp_path: Path) -> None:
+    def one_file(spec: Any) -> None:
+        for job, address in zip(spec["jobs"], ("gs://b/t.jsonl", "file-t"), strict=True):
+            job |= {"datasets": {"training": address}, "labels": {"ratchet-triggered-by": "ana"}}
+
+    with providers(small(one_file), tmp_path) as p:
+        _, vertex = raw("GET", f"{p.sim.vertex_url}/v1/{VERTEX_JOB}")
+        p.sim.advance(60)
+        _, openai_job = raw("GET", f"{p.sim.openai_url}/fine_tuning/jobs/{OPENAI_JOB}")
+    spec = vertex["supervisedTuningSpec"]
+    assert (spec["trainingDatasetUri"], "validationDatasetUri" in spec) == ("gs://b/t.jsonl", False)
+    assert (openai_job["training_file"], openai_job["validation_file"]) == ("file-t", None)
+    assert vertex["labels"] == openai_job["metadata"] == {"ratchet-triggered-by": "ana"}
+
+
 def test_models_and_their_base_tell_the_shutdown_date(tmp_path: Path) -> None:
     with providers(small(), tmp_path, minutes=61) as p:
         names = (TARGETS[200], TARGETS[300], "gpt-4.1-mini-2025-04-14")

@@ -64,6 +64,11 @@ def test_durations_are_written_with_their_unit(text: str, seconds: float) -> Non
         ('account: "1"\n', 'account: "2"\n', "job 8: unknown account"),
         (", endpoint:", ", point:", "s.yaml:17: spec.jobs.0.checkpoints.0.point: Extra inputs"),
         (', endpoint: "9"', "", "s.yaml:9: spec.jobs.0: Value error, job 8: a Vertex checkpoint needs at and endpoint"),
+        (
+            'id: "8"',
+            'id: "8"\n      datasets: {test: x}',
+            "s.yaml:13: spec.jobs.0.datasets.test.[key]: Input should be",
+        ),
         ("kind: Scenario", "kind: [", "s.yaml:3: expected ',' or ']'"),
         ("kind: Scenario", "kind: Play", "s.yaml:1: kind: Input should be 'Scenario'"),
     ],

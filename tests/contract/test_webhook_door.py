@@ -332,7 +332,7 @@ EXTRA = [{"x": CANARY}] + [{"created_at": moment} for moment in (0, 4102444800, 
 def test_what_we_do_not_need_is_dropped(door: Door, extra: dict[str, Any]) -> None:
     door.taken(door.signed(GOOD | extra), "ok", Topic.TUNING_JOBS)
     (event,) = door.bus.published
-    assert event.data == {"job": "openai:acme:-:ftjob-1", "reason": f"webhook {KIND}"}
+    assert event.data == {"job": "openai:acme:-:ftjob-1", "reason": f"webhook {KIND}", "triggered_by": None}
 
 
 @pytest.mark.parametrize("body", [BODY, b"[]"], ids=["row31-hint", "row31-dead"])

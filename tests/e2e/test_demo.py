@@ -1,5 +1,10 @@
 """The built-in scenario, embedded: the report holds what the story says."""
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 
 from ratchet.domain.keys import JobKey
@@ -103,3 +108,15 @@ def test_every_accepted_event_was_settled_once(embedded: Played) -> None:
     events = embedded.report["events"]
     assert events["accepted"] >= events["recorded"] + events["ignored"] + events["dead"]
     assert events["recorded"] > 0
+
+
+def test_every_decision_can_be_made_again_from_what_was_stored(embedded: Played) -> None:
+    """In another process, without the rule files, at another time."""
+    command = [sys.executable, "-m", "support.again", str(embedded.folder / "ratchet.db")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = re.fullmatch(r"([0-9]+) of \1 the same\n", done.stdout)
+    assert told is not None, done.stdout
+    # The report leaves out the waits that something came of.
+    assert int(told[1]) >= len([each for each in embedded.report["decisions"] if each["kind"] == "policy"])

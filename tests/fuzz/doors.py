@@ -178,6 +178,7 @@ def _webhooks() -> list[bytes]:
 _KINDS = ("fine_tuning.job.succeeded", "response.completed")
 _COMMANDS = [
     {"verb": "hold", "alias": "support-router@prod", "reason": CANARY},
+    {"verb": "approve", "alias": "support-router@prod", "reason": "r", "decision": "0123456789abcdef" * 4},
     {"verb": "promote", "alias": "support-router@prod", "reason": "r", "checkpoint": str(CHECKPOINT), "force": True,
      "id": "command-1"},
 ]  # fmt: skip

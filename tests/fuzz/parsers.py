@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import ratchet_sim
 from fuzz.doors import JOB, NOW, OPENAI_JOB, PAYLOADS, WIRE, envelopes
 from fuzz.requests import parse as request_of
@@ -25,7 +27,7 @@ from ratchet.domain.codec import Malformed, canonical, decode, encode, format_ti
 from ratchet.domain.events import Topic
 from ratchet.domain.history import Anchor
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey
-from ratchet.domain.policy import Assertion, Case
+from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish, PermanentError, Prompt, ProviderError, ProviderPort
 from ratchet.runtime import strict_json
 from ratchet.runtime.envelope import TYPES, SchemaNewer, read, unwrap
@@ -35,6 +37,8 @@ from ratchet.runtime.webhook_secrets import parse_secret
 from ratchet.runtime.webhook_signature import Rejection, Unverified, Verified, verify
 from ratchet_cli import anchors
 from ratchet_cli.problem import Problem
+from support.policies import policy_of
+from support.rules import FULL_POLICY
 from support.scripted_http import Say, scripted
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -134,7 +138,8 @@ def _stored_rule(data: bytes) -> None:
 def _stored_rules() -> list[bytes]:
     rules = load_rules(_POLICY.parent, _SUITE.parent)
     suites = [b"\1" + suite.text.encode() for suite in rules.suites.values()]
-    return [*(b"\0" + policy.text.encode() for policy in rules.policies), *suites]
+    every_key = policy_of(yaml.safe_load(FULL_POLICY.replace("tags.a.", "")))
+    return [*(b"\0" + policy.text.encode() for policy in (*rules.policies, every_key)), *suites]
 
 
 def _assertion(data: bytes) -> None:
@@ -234,11 +239,14 @@ _SENT_AT = datetime.fromtimestamp(int(_VECTOR["headers"]["webhook-timestamp"]), 
 _DELIVERY = "POST /\n" + "".join(f"{k}: {v}\n" for k, v in _VECTOR["headers"].items()) + "\n" + _VECTOR["raw_body"]
 
 
-def _rule_target(name: str, changed: Path, other: Path) -> Target:
+# Every key of the language, on a suite that is there.
+_EVERY_KEY = FULL_POLICY.replace("core", "faq-core").replace("tags.a.", "").replace("minRepeats: 2", "minRepeats: 1")
+
+
+def _rule_target(name: str, changed: Path, other: Path, *more: bytes) -> Target:
     use = partial(_rules, other)
-    return parser(
-        name, partial(_on_disk, f"{name}-fuzzed/x.yaml", use), [changed.read_bytes()], RuleErrors, quotes=True
-    )
+    seeds = [changed.read_bytes(), *more]
+    return parser(name, partial(_on_disk, f"{name}-fuzzed/x.yaml", use), seeds, RuleErrors, quotes=True)
 
 
 PARSERS: Sequence[Target] = [
@@ -253,7 +261,7 @@ PARSERS: Sequence[Target] = [
     parser("keys", _keys, _KEYS, ValueError, quotes=True),
     parser("documents", _document, _documents(), strict_json.NotJson, Malformed),
     parser("settings", partial(_on_disk, "ratchet.yaml", Settings.read), [_SETTINGS], SettingsError, quotes=True),
-    _rule_target("policies", _POLICY, _SUITE),
+    _rule_target("policies", _POLICY, _SUITE, _EVERY_KEY.encode()),
     _rule_target("suites", _SUITE, _POLICY),
     parser("stored_rules", _stored_rule, _stored_rules(), RuleErrors, quotes=True),
     parser("assertions", _assertion, _PATTERNS, BadPattern),

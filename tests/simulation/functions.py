@@ -10,8 +10,8 @@ from typing import Any
 from greenlet import getcurrent
 
 from ratchet.adapters.sqlite_queue import Lease
-from ratchet.application.carry_out import Hands
 from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.hands import Hands
 from ratchet.application.obey_command import obey_command
 from ratchet.application.park_dead_letter import park_dead_letter
 from ratchet.application.reconcile import reconcile
@@ -28,8 +28,8 @@ from ratchet.domain.events import (
     TuningJobHint,
 )
 from ratchet.domain.outcomes import Outcome
-from ratchet.domain.policy import Case
 from ratchet.domain.records import CaseOutcome
+from ratchet.domain.suite import Case
 from ratchet.ports import Answer, RetryableError
 from ratchet.runtime import push
 from ratchet.runtime.envelope import unwrap
@@ -46,7 +46,7 @@ _HEARD = {
     "event.settled raced": "two commands raced, and one gave way",
     "event.settled answers": "a checkpoint that is not listed still answered",
     "run.continued": "a smoke run went on in a next slice",
-    "run.given-up": "a smoke run was given up",
+    "run.given_up": "a smoke run was given up",
     "promotion.refused refused: the command had expired": "a command came too late",
     "promotion.refused refused: another promotion": "a command met an open promotion",
     "promotion.refused refused: a promotion": "a roll-back met an open promotion, and was refused",
@@ -54,9 +54,24 @@ _HEARD = {
     "promotion.refused cannot be compared": "the current could not be compared with",
     "promotion.aborted": "a promotion was aborted",
     "promotion.stalled": "a promotion stalled, and was told of",
-    "promotion.rolled-back": "an alias was rolled back",
+    "alias.rolled_back": "an alias was rolled back",
     "decision.made waits for hold": "a promotion waits for a hold",
     "alias.drifted": "a foreign default was recorded",
+    "alias.adopted": "a foreign default was adopted",
+    "alias.held policy": "an alias was held for somebody else's default",
+    "alias.gone": "what an alias serves is gone, and it was told",
+    "promotion.needs_approval": "people were asked for their approval",
+    "promotion.refused the approval expired": "an approval expired",
+    "promotion.refused ana rejected": "a person rejected a promotion",
+    "promotion.refused refused: nothing waits for this": "a vote came too late, or for other evidence",
+    "promotion.refused refused: nobody approves what they triggered": "who triggered it wanted to approve it",
+    "decision.made waits for window": "a promotion waits for a window",
+    "decision.made waits for cooldown": "a promotion waits for a cooldown",
+    "decision.made waits for settle: the evidence is renewed": "a decision asked for tests of its own",
+    "decision.made waits for settle: nothing new": "a decision waits until nothing new comes",
+    "promotion.would_promote": "a shadow would have promoted",
+    "watch.counted": "a watch run was counted",
+    "watch.failed": "a watch failed",
     "timer.stuck": "a timer was called stuck",
     "job.foreign": "a job of nobody was ignored",
 }
@@ -147,13 +162,20 @@ class Functions:
                 stage.checks.hit("a message was given up by the bus")
                 return park_dead_letter(payload, store=stage.store, clock=clock, ids=ids)
             case PromotionDue() | Command():
-                hands = Hands(owner=ids.fresh(), providers=stage.providers, limits=stage.plan.limits, **ports)
+                hands = Hands(
+                    owner=ids.fresh(),
+                    providers=stage.providers,
+                    limits=stage.plan.limits,
+                    rules=rules,
+                    release=task.release,
+                    **ports,
+                )
                 task.alias, task.facts["owner"] = str(payload.alias), hands.owner
                 if isinstance(payload, Command):
-                    return obey_command(payload, hands, rules=rules)
+                    return obey_command(payload, hands)
                 if (stage.alias(payload.alias) or {"release": 0})["release"] > task.release:
                     stage.checks.hit("an older release stood back from what a newer one had decided")
-                return enforce_promotion(payload, hands, rules=rules, release=task.release)
+                return enforce_promotion(payload, hands)
         raise AssertionError(payload)
 
     @contextmanager
@@ -175,7 +197,7 @@ class Functions:
 
     def _hear(self, label: str, facts: Mapping[str, Any]) -> None:
         checks, task = self._stage.checks, getcurrent()
-        words = f"{label} {facts.get('reason', '') or facts.get('code', '')}".strip()
+        words = f"{label} {facts.get('reason', '') or facts.get('code', '') or facts.get('actor', '')}".strip()
         checks.step(f"log {words}")
         checks.expect("I21", CANARY not in str(facts), "a completion was logged")
         for beginning, state in _HEARD.items():

@@ -15,6 +15,8 @@ from simulation.stage import Stage
 
 _FROM_DOOR = {"ce-source": "//ratchet/receive_webhook", "ce-type": "ratchet.TuningJobHint", "schema_version": "1"}
 _UNREADABLE = "poison-1"
+_ROUNDS = 8
+"""How often a person looks for what is held once the faults are over."""
 _REPLAY_EVERY = 600.0
 """Seconds after which an operator, while everything fails, looks for what is dead and tries it again."""
 
@@ -25,6 +27,7 @@ class People:
         self._seen: dict[AliasKey, int] = {}
         self.commands: list[Command] = []
         stage.on_intent = self._meddle
+        stage.on_ask = self._asked
         stage.on_stuck = self._brake
 
     def plan(self) -> None:
@@ -49,12 +52,17 @@ class People:
     def mend(self) -> None:
         """The faults have ended: a person looks at what is left, releases what is held, and replays what is dead."""
         now = self._stage.engine.now
+        for number in range(_ROUNDS):
+            self._stage.engine.at(now + 60 + 900 * number, lambda number=number: self._release(number))
+        for delay in (120, 1200):
+            self._stage.engine.at(now + delay, lambda: self._replay(again=True))
+
+    def _release(self, number: int) -> None:
+        """Whatever is held, also what a watch or a late drift has held since."""
         for key, document in self._stage.checks.documents.items():
             if key.collection == "aliases" and document["hold"]:
                 alias = AliasKey.parse(document["key"])
-                self._order(now + 60, f"release-{alias}", Verb.RELEASE, alias)
-        for delay in (120, 1200):
-            self._stage.engine.at(now + delay, lambda: self._replay(again=True))
+                self._order(self._stage.engine.now, f"release-{alias}-{number}", Verb.RELEASE, alias)
 
     def _replay(self, *, again: bool = False) -> None:
         """What is dead, or with `again` whatever ever was: one after the other, as the command does it."""
@@ -94,27 +102,34 @@ class People:
         checkpoint: CheckpointKey | None = None,
         *,
         force: bool = False,
+        decision: str | None = None,
+        actor: str = "ana",
     ) -> None:
-        self._stage.engine.at(time, lambda: self._send(ident, verb, alias, checkpoint, force))
+        def send() -> None:
+            self._send(
+                Command(
+                    id=ident,
+                    verb=verb,
+                    alias=alias,
+                    reason="simulated",
+                    actor=actor,
+                    actor_verified=True,
+                    issued_at=self._stage.engine.moment(),
+                    expires_at=self._stage.engine.moment(600),
+                    checkpoint=checkpoint,
+                    decision=decision,
+                    force=force,
+                )
+            )
 
-    def _send(self, ident: str, verb: Verb, alias: AliasKey, checkpoint: CheckpointKey | None, force: bool) -> None:
-        document = self._stage.alias(alias)
-        if document and document["intent"] and verb in (Verb.HOLD, Verb.ROLL_BACK):
-            self._stage.checks.hit(f"a {verb} was asked for during a change")
-        command = Command(
-            id=ident,
-            verb=verb,
-            alias=alias,
-            reason="simulated",
-            actor="ana",
-            actor_verified=True,
-            issued_at=self._stage.engine.moment(),
-            expires_at=self._stage.engine.moment(600),
-            checkpoint=checkpoint,
-            force=force,
-        )
+        self._stage.engine.at(time, send)
+
+    def _send(self, command: Command) -> None:
+        document = self._stage.alias(command.alias)
+        if document and document["intent"] and command.verb in (Verb.HOLD, Verb.ROLL_BACK):
+            self._stage.checks.hit(f"a {command.verb} was asked for during a change")
         self.commands.append(command)
-        self._stage.accept(Event(topic=Topic.COMMANDS, id=ident, source="receive_command", payload=command))
+        self._stage.accept(Event(topic=Topic.COMMANDS, id=command.id, source="receive_command", payload=command))
 
     def _brake(self, name: str) -> None:
         """A promotion hangs, and somebody stops everything."""
@@ -146,6 +161,21 @@ class People:
                 later = 120 if how == "regret" else 0
                 self._order(at + later, f"meddle-{name}", Verb.ROLL_BACK, alias)
                 self._order(until + later, f"release-{name}", Verb.RELEASE, alias)
+
+    def _asked(self, alias: AliasKey, decision: str) -> None:
+        """Some agree, one refuses, who triggered it tries, some come too late; and many never answer."""
+        chance, now, name = self._stage.chance, self._stage.engine.now, f"{alias} {decision[:8]}"
+        if chance.calm:
+            return
+        way = chance.pick(f"ask {name}", ("agree", "agree", "agree", "refuse", "late", "silent"))
+        if way == "silent":
+            return
+        at = now + chance.between(f"ask {name} at", 5, 400) + (1200 if way == "late" else 0)
+        for number, actor in enumerate(("tom", "ana", "bob", "eve")):
+            verb = Verb.REJECT if way == "refuse" and actor == "ana" else Verb.APPROVE
+            if chance.fraction(f"ask {name} {actor}") < 0.75:
+                ident = f"vote-{digest(name)[:8]}-{actor}"
+                self._order(at + 7 * number, ident, verb, alias, decision=decision, actor=actor)
 
     def _console(self, model: str, checkpoint: str) -> None:
         """Somebody sets a default by hand, where there is anything to set."""

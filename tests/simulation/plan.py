@@ -5,36 +5,20 @@ Each seed draws its own mixture (a swarm): most leave most faults out, so that t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from ratchet.domain.events import Verb
-from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits
-from ratchet.domain.policy import (
-    Apply,
-    BaselineUse,
-    Case,
-    Comparison,
-    Criterion,
-    Gate,
-    Mode,
-    Policy,
-    Rules,
-    Selector,
-    Suite,
-    SuiteEvidence,
-    Until,
-    WhenMissing,
-)
 from ratchet.domain.records import JobState
+from ratchet.domain.rules import Rules
 from simulation.chance import Chance
 from simulation.promises.watch import CASES, NEEDED
 from simulation.provider import CheckpointPlan, JobPlan
+from simulation.rules import BETA, CANARY, PROD, rules
 
 FAULTS_END = 3000.0
 """Seconds; from then on nothing goes wrong any more."""
 
-PROD, CANARY, BETA = AliasKey("alpha", "prod"), AliasKey("alpha", "canary"), AliasKey("beta", "prod")
 POISONED = JobKey(Provider.OPENAI, "proj", "-", "ftjob-poison")
 
 _FAULTS = {
@@ -101,7 +85,7 @@ def plan(chance: Chance) -> Plan:
         present, rate = chance.pair(f"rate {kind}")
         chance.rates[kind] = highest * rate**2 if present < 0.5 else 0.0
     jobs = tuple(_jobs(chance))
-    rules = _rules(chance, edited=False)
+    in_force = rules(chance, edited=False)
     nobody = replace(jobs[0].key, id="nobody") if chance.happens("announce", "nobody's job", 0.1) else None
     return Plan(
         jobs=jobs,
@@ -110,8 +94,8 @@ def plan(chance: Chance) -> Plan:
         orders=tuple(_orders(chance, jobs)),
         console=tuple(_console(chance, jobs)),
         outages=tuple(_outages(chance)),
-        rules=rules,
-        edited=_rules(chance, edited=True) if chance.happens("edit", "rules", 0.25) else None,
+        rules=in_force,
+        edited=rules(chance, edited=True) if chance.happens("edit", "rules", 0.25) else None,
         edited_at=chance.between("edited at", 600, FAULTS_END - 300),
         limits=_limits(chance),
         attempts=5 if chance.fraction("attempts") < 0.3 else 30,
@@ -174,6 +158,8 @@ def _checkpoint(chance: Chance, name: str, number: int, created: float, ends: fl
         plain = replace(plain, answers=plain.complete + chance.between(f"{name} silent", 60, 900))
     if chance.happens("other metric", name, 0.1):
         plain = replace(plain, later_metric=shows + 400)
+    if chance.happens("spoil", name, 0.12):
+        plain = replace(plain, spoils=chance.between(f"{name} spoils", ends, FAULTS_END - 300))
     if chance.happens("vanish", name, 0.15):
         vanishes = chance.between(f"{name} vanishes", shows, FAULTS_END - 600)
         plain = replace(plain, vanishes=vanishes)
@@ -230,58 +216,3 @@ def _outages(chance: Chance) -> Iterator[tuple[str, float, float]]:
         if chance.happens("outage", what, 0.08):
             start = chance.between(f"outage {what} at", 300, FAULTS_END - 900)
             yield what, start, start + chance.between(f"outage {what} lasts", 60, 900)
-
-
-def _rules(chance: Chance, *, edited: bool) -> Rules:
-    suites = [_suite("core")]
-    if chance.fraction("second suite") < 0.2:
-        suites.append(_suite("more"))
-    each = chance.fraction("beta each") < 0.6
-    policies = [
-        _policy(PROD, suites, edited, until=Until.JOB_TERMINAL, apply=(Apply.VERTEX_DEFAULT,)),
-        _policy(BETA, suites[:1], edited, until=Until.EACH_CHECKPOINT if each else Until.JOB_TERMINAL, apply=()),
-    ]
-    if chance.fraction("canary") < 0.4:
-        policies.append(_policy(CANARY, suites[:1], False, until=Until.JOB_TERMINAL, apply=(Apply.VERTEX_DEFAULT,)))
-    named = {suite.name: suite for suite in suites}
-    return Rules(policies=tuple(policies), suites=named, digest=digest(*(p.digest for p in policies)))
-
-
-def _suite(name: str) -> Suite:
-    return Suite(
-        name=name,
-        cases=tuple(Case(id=f"case-{n}", prompt=str(n), asserts=()) for n in range(CASES)),
-        repeats=1,
-        concurrency=2,
-        max_tokens=16,
-        temperature=0,
-        digest=digest("suite", name),
-        text="{}",
-    )
-
-
-def _policy(alias: AliasKey, suites: list[Suite], edited: bool, *, until: Until, apply: tuple[Apply, ...]) -> Policy:
-    bound = NEEDED / CASES
-    return Policy(
-        name=f"{alias.line}-{alias.alias}",
-        alias=alias,
-        mode=Mode.ENFORCE,
-        select=Selector(
-            providers=frozenset({Provider.VERTEX, Provider.OPENAI}),
-            labels={"ratchet-line": alias.line},
-            base_models=frozenset(),
-        ),
-        until=until,
-        max_wait=timedelta(hours=24),
-        evidence=tuple(SuiteEvidence(suite=s.name, suite_digest=s.digest, min_cases=2, max_age=None) for s in suites),
-        baseline=BaselineUse.CURRENT,
-        when_missing=WhenMissing.ALLOW,
-        gates=tuple(
-            Gate(id=s.name, metric=f"suites.{s.name}.pass_rate", passes=(Comparison(">=", f">= {bound}", bound),))
-            for s in suites
-        ),
-        choose=(Criterion(metric="suites.core.pass_rate", higher_is_better=True, tie=0.01),),
-        apply=apply,
-        digest=digest("policy", str(alias), str(edited), *(s.digest for s in suites)),
-        text="{}",
-    )

@@ -318,11 +318,14 @@ class Account:
             "not found": Silence.NOT_FOUND,
         }.get(fault or "")
         if silence is None:
-            return [self._world.answer(index, target, int(prompt.text)) for index, prompt in asked]
+            return [self._world.answer(index, target, int(prompt.text), self._at.engine.now) for index, prompt in asked]
         # Only the first of those that were asked together is hit: the others have answered.
         first = NoAnswer(asked[0][0], silence, maybe_billed=silence is Silence.UNAVAILABLE)
         rest = asked[1:] if silence is not Silence.NOT_FOUND else ()
-        return [first, *(self._world.answer(index, target, int(prompt.text)) for index, prompt in rest)]
+        return [
+            first,
+            *(self._world.answer(index, target, int(prompt.text), self._at.engine.now) for index, prompt in rest),
+        ]
 
     def _write(self, fault: str | None, model: str, checkpoint_id: str) -> None:
         self._fail(fault)

@@ -12,13 +12,18 @@ from ratchet.domain.records import JobState, Measure
 from ratchet.ports import Answer, CheckpointView, Finish, JobView, NotFound, Refused
 from simulation.engine import START
 
+TRIGGER = "tom"
+"""Who started every job: his approval must count for nothing."""
 CANARY = "canary-7f3a91-completion"
 """Stands in every completion: it may be found nowhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPlan:
-    """When a checkpoint shows, is complete, and answers; `passes` of the suite's cases it gets right."""
+    """When a checkpoint shows, is complete, and answers; `passes` of the suite's cases it gets right.
+
+    From `spoils` on, it gets all of them wrong.
+    """
 
     id: str
     step: int
@@ -27,6 +32,7 @@ class CheckpointPlan:
     complete: float
     answers: float
     later_metric: float | None = None
+    spoils: float | None = None
     vanishes: float | None = None
     returns: float | None = None
 
@@ -120,10 +126,11 @@ class World:
         if found is None or at < found[1].answers or not found[1].listed(at):
             raise NotFound
 
-    def answer(self, index: int, target: str, number: int) -> Answer:
+    def answer(self, index: int, target: str, number: int, at: float) -> Answer:
         """To the case of this number; a checkpoint that passes n cases passes the first n."""
         _, checkpoint = self.targets[target]
-        text = f"{'right' if number < checkpoint.passes else 'wrong'} {CANARY}"
+        spoiled = checkpoint.spoils is not None and at >= checkpoint.spoils
+        text = f"{'right' if number < checkpoint.passes and not spoiled else 'wrong'} {CANARY}"
         return Answer(index, text, Finish.STOP, digest(text), 100, 5, 1)
 
     def get_default(self, model: str, at: float) -> str | None:
@@ -150,8 +157,10 @@ class World:
         return JobView(
             key=job.key,
             base_model="base",
+            name=f"{job.line} {job.key.id}",
             state=state,
-            labels={"ratchet-line": job.line},
+            labels={"ratchet-line": job.line, "ratchet-triggered-by": TRIGGER},
+            datasets={"training": "train", "validation": "valid"},
             created_at=_moment(job.created),
             ended_at=_moment(job.ends) if state.terminal else None,
             model=job.model if state.terminal else None,

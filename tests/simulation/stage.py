@@ -8,7 +8,7 @@ from ratchet.adapters.sqlite_queue import SqliteQueue, Subscription
 from ratchet.domain.events import Event, Topic
 from ratchet.domain.keys import AliasKey, digest
 from ratchet.domain.messages import Message
-from ratchet.domain.policy import Rules
+from ratchet.domain.rules import Rules
 from ratchet.domain.topology import SUBSCRIBERS, subscription
 from ratchet.ports import Key
 from simulation.chance import Chance
@@ -26,7 +26,7 @@ _ROLL_OUT = 120.0
 
 
 class Stage:
-    """`on_publish`, `on_intent` and `on_stuck` are called, once they are set, when that has happened."""
+    """`on_publish`, `on_intent`, `on_ask` and `on_stuck` are called, once they are set, when that has happened."""
 
     def __init__(self, seed: int, only: frozenset[str] | None) -> None:
         self.chance = Chance(seed, only)
@@ -35,8 +35,15 @@ class Stage:
         self.world = World(self.plan.jobs)
         self.on_publish: Callable[[], None] = lambda: None
         self.on_intent: Callable[[AliasKey, str | None, str], None] = lambda *_: None
+        self.on_ask: Callable[[AliasKey, str], None] = lambda *_: None
         self.on_stuck: Callable[[str], None] = lambda _: None
-        self.checks = Checks(self.engine, self.world, self.plan.limits, lambda *told: self.on_intent(*told))
+        self.checks = Checks(
+            self.engine,
+            self.world,
+            self.plan.limits,
+            lambda *told: self.on_intent(*told),
+            lambda *told: self.on_ask(*told),
+        )
         for rules in (self.plan.rules, self.plan.edited):
             self.checks.policies |= {policy.digest: policy for policy in (rules.policies if rules else ())}
         at = Interrupted(self.engine, self.chance, self.checks, lambda name: self.on_stuck(name))

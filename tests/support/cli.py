@@ -43,11 +43,11 @@ class Home:
     def database(self) -> Path:
         return self.folder / "ratchet.db"
 
-    def write(self, more: str = "") -> "Home":
+    def write(self, more: str = "", cases: int = CASES) -> "Home":
         (self.folder / "policies").mkdir()
         (self.folder / "suites").mkdir()
         (self.folder / "policies" / "prod.yaml").write_text(POLICY)
-        (self.folder / "suites" / "core.yaml").write_text(_suite())
+        (self.folder / "suites" / "core.yaml").write_text(_suite(cases))
         self.config.write_text(
             f"store: sqlite:///{self.database}\n"
             'since: "2026-11-22T11:00:00Z"\n'
@@ -66,8 +66,8 @@ class Home:
         return CliRunner().invoke(app, [*arguments, "--config", str(self.config)])
 
 
-def _suite() -> str:
+def _suite(cases: int) -> str:
     tests = "".join(
-        f'    - {{id: case-{n}, vars: {{n: "{n}"}}, assert: [{{type: equals, value: right}}]}}\n' for n in range(CASES)
+        f'    - {{id: case-{n}, vars: {{n: "{n}"}}, assert: [{{type: equals, value: right}}]}}\n' for n in range(cases)
     )
     return 'kind: Suite\nmetadata: {name: core}\nspec:\n  prompts: ["{{n}}"]\n  run: {repeats: 1}\n  tests:\n' + tests

@@ -1,19 +1,13 @@
 """Histories as somebody would forge them: rows as they are stored, changed in one place or rewritten as a whole."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from hypothesis import strategies as st
 
-from ratchet.application.state import load_alias
-from ratchet.application.watch_history import rows_of
-from ratchet.domain.alias import document_hash, row_hash
-from ratchet.domain.codec import decode, encode
-from ratchet.domain.keys import AliasKey
+from ratchet.domain.alias import document_hash
 from ratchet.domain.records import HistoryRow
-from ratchet.ports import Commit, Replace, Snapshot, Store
-from support.world import ALIAS
 
 Document = dict[str, Any]
 _OTHER: Mapping[str, st.SearchStrategy[Any]] = {
@@ -53,26 +47,3 @@ def forged(draw: st.DrawFn, rows: list[Document], first: int = 0) -> list[Docume
 def _change(draw: st.DrawFn, row: Document) -> None:
     name = draw(st.sampled_from([*(field.name for field in fields(HistoryRow)), "later"]))
     row[name] = draw(_OTHER.get(name, st.text("ab", max_size=2)))
-
-
-def stored_rows(store: Store, key: AliasKey = ALIAS) -> list[Snapshot]:
-    return list(rows_of(store, key))
-
-
-def rewrite(store: Store, key: AliasKey, number: int, change: Callable[[HistoryRow], HistoryRow]) -> None:
-    """Change a row, and with right hashes all rows after it and the alias: sound in itself, and a lie."""
-    snapshots = stored_rows(store, key)
-    head = ""
-    for snapshot in snapshots:
-        row = decode(HistoryRow, dict(snapshot.data))
-        row = replace(change(row) if row.n == number else row, previous=head)
-        row = replace(row, hash=row_hash(row))
-        head = row.hash
-        overwrite(store, snapshot, encode(row))
-    alias = load_alias(store, key)
-    assert store.commit([alias.write(replace(alias.value, head=head))], f"forged-{head}") is Commit.COMMITTED
-
-
-def overwrite(store: Store, snapshot: Snapshot, document: Document) -> None:
-    write = Replace(snapshot.key, document, snapshot.token)
-    assert store.commit([write], f"forged-{snapshot.key.id}-{snapshot.token.version}") is Commit.COMMITTED

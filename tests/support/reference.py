@@ -37,6 +37,7 @@ class Reference:
     last_good: list[CheckpointKey] = field(default_factory=list)
     quarantine: set[CheckpointKey] = field(default_factory=set)
     held: bool = False
+    drifted: bool = False
     carrying: CheckpointKey | None = None
     forced: set[CheckpointKey] = field(default_factory=set)
     """By a person, who need not wait for its tests: what it would be compared with may be unknown."""
@@ -68,8 +69,17 @@ class Reference:
         elif row.kind == "intent.aborting":
             assert self.carrying is not None
             self.promised.add(CheckpointKey(self.carrying.job, row.change["intent"]["default_before"]))
+        elif row.kind == "held":
+            # Its policy holds what somebody else has meddled with.
+            assert self.drifted
+            self.held = True
+        elif row.kind == "drifted":
+            self.drifted = row.change.get("drift") is not None
+        elif row.kind == "gone":
+            assert self.current is not None
+            assert self.truth(self.current).deleted, "what serves was called gone, and is there"
         else:
-            assert row.kind in ("drifted", "intent.waits", "intent.taken-over"), row.kind
+            assert row.kind in ("intent.waits", "intent.taken-over"), row.kind
 
     def _applied(self) -> None:
         assert self.carrying is not None, "moved without an intent"

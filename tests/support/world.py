@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ratchet.adapters.sqlite import SqliteStore
-from ratchet.application.carry_out import Hands
 from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.hands import Hands
 from ratchet.application.obey_command import obey_command
 from ratchet.application.reconcile import reconcile
 from ratchet.application.record_checkpoint import record_checkpoint
@@ -26,21 +26,29 @@ from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome
 from ratchet.domain.policy import (
     Apply,
+    Approval,
+    ApprovalWhen,
+    Baseline,
     BaselineUse,
-    Case,
     Comparison,
     Criterion,
+    DriftUse,
     Gate,
     Mode,
+    Pacing,
     Policy,
-    Rules,
+    Rerun,
+    RollBackUse,
     Selector,
-    Suite,
+    Settle,
     SuiteEvidence,
+    Trigger,
     Until,
     WhenMissing,
 )
 from ratchet.domain.records import Alias, CaseOutcome, Checkpoint, HistoryRow, JobState, Measure
+from ratchet.domain.rules import Rules
+from ratchet.domain.suite import Case, Suite
 from ratchet.ports import (
     Answer,
     CheckpointView,
@@ -60,6 +68,7 @@ from ratchet.ports import (
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ALIAS = AliasKey("support-router", "prod")
 LABELS = {"ratchet-line": "support-router"}
+DATASETS = {"training": "gs://data/train.jsonl", "validation": "gs://data/valid.jsonl"}
 CASES = 20
 
 
@@ -197,24 +206,30 @@ def policy(**changes: object) -> Policy:
         name="support-router-prod",
         alias=ALIAS,
         mode=Mode.ENFORCE,
-        select=Selector(
-            providers=frozenset({Provider.VERTEX, Provider.OPENAI}), labels=LABELS, base_models=frozenset()
-        ),
-        until=Until.JOB_TERMINAL,
-        max_wait=timedelta(hours=24),
+        select=Selector(providers=frozenset({Provider.VERTEX, Provider.OPENAI}), labels=LABELS),
+        settle=Settle(until=Until.JOB_TERMINAL, quiet=None, max_wait=timedelta(hours=24)),
         evidence=(SuiteEvidence(suite="core", suite_digest=core.digest, min_cases=10, max_age=None),),
-        baseline=BaselineUse.CURRENT,
-        when_missing=WhenMissing.ALLOW,
+        metrics=(),
+        baseline=Baseline(use=BaselineUse.CURRENT, rerun=Rerun.NEVER, when_missing=WhenMissing.ALLOW),
         gates=(
-            Gate(id="quality", metric="suites.core.pass_rate", passes=(Comparison(">=", ">= 0.9", 0.9),)),
+            Gate(id="quality", metric="suites.core.pass_rate", passes=((Comparison(">=", ">= 0.9", 0.9),),)),
             Gate(
                 id="no-drop",
                 metric="suites.core.pass_rate",
-                passes=(Comparison(">=", ">= baseline - 0.01", None, -0.01),),
+                passes=((Comparison(">=", ">= baseline - 0.01", None, -0.01),),),
             ),
         ),
         choose=(Criterion(metric="suites.core.pass_rate", higher_is_better=True, tie=0.01),),
-        apply=(Apply.VERTEX_DEFAULT,),
+        must_beat=None,
+        approval=Approval(
+            when=ApprovalWhen.NEVER, least=1, approvers=(), not_by_trigger=True, expires=timedelta(hours=48)
+        ),
+        pacing=Pacing(cooldown=None, max_per_day=None),
+        windows=(),
+        apply=frozenset({Apply.VERTEX_DEFAULT}),
+        watch=None,
+        rollback=RollBackUse(triggers=frozenset({Trigger.WATCH_FAILED}), hold=None, breaker=2),
+        drift=DriftUse.HOLD,
         digest="",
         text="{}",
     )
@@ -265,6 +280,7 @@ class World:
         created_at: datetime = START,
         metrics: Mapping[int, Mapping[str, float]] | None = None,
         labels: Mapping[str, str] = LABELS,
+        datasets: Mapping[str, str] = DATASETS,
     ) -> JobKey:
         """A Vertex job whose checkpoints, by step, answer with these pass rates."""
         key = JobKey(Provider.VERTEX, "42", "us-central1", name)
@@ -272,8 +288,10 @@ class World:
         self.provider.jobs[key] = JobView(
             key=key,
             base_model="gemini-2.5-flash",
+            name=f"{name} of ours",
             state=state,
             labels=labels,
+            datasets=datasets,
             created_at=created_at,
             ended_at=self.clock.now() if state.terminal else None,
             model=model if state.terminal else None,
@@ -325,15 +343,15 @@ class World:
             limits=self.limits,
         )
 
-    def command(self, verb: Verb, reason: str = "because", **more: object) -> str:
+    def command(self, verb: Verb, reason: str = "because", *, actor: str = "local:ana", **more: object) -> str:
         alias = more.pop("alias", ALIAS)
         made = Command(
             id=self.ids.fresh(),
             verb=verb,
             alias=alias,  # type: ignore[arg-type]
             reason=reason,
-            actor="local:ana",
-            actor_verified=False,
+            actor=actor,
+            actor_verified=not actor.startswith("local:"),
             issued_at=self.clock.now(),
             expires_at=self.clock.now() + timedelta(minutes=10),
             **more,  # type: ignore[arg-type]
@@ -357,6 +375,8 @@ class World:
             clock=self.clock,
             ids=self.ids,
             limits=self.limits,
+            rules=self.rules,
+            release=self.release,
         )
         match payload:
             case TuningJobHint():
@@ -373,9 +393,9 @@ class World:
                     **common,  # type: ignore[arg-type]
                 )
             case PromotionDue():
-                return enforce_promotion(payload, hands, rules=self.rules, release=self.release)
+                return enforce_promotion(payload, hands)
             case Command():
-                return obey_command(payload, hands, rules=self.rules)
+                return obey_command(payload, hands)
             case _:
                 return None
 

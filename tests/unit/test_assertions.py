@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.adapters.assertions import STEPS_LIMIT, BadPattern, grade, js_pattern, js_text
-from ratchet.domain.policy import Assertion, Case
 from ratchet.domain.records import CaseOutcome
+from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
 
 

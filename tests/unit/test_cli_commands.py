@@ -1,73 +1,40 @@
-"""`ratchet rollback | hold | release | promote` through the real command door and the real promoter."""
+"""`ratchet rollback | hold | release | promote | approve | reject`: the real command door, the real promoter."""
 
 import json
+import os
 import re
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from flask import Flask, Response, request
-from werkzeug.serving import make_server
+from click.testing import Result
 
-from ratchet.domain.events import Event
 from ratchet.domain.records import Pointer
-from ratchet.runtime.command_door import receive_command
-from ratchet.runtime.ids import SystemIds
-from ratchet_cli.commands import Order, run
+from ratchet_cli.commands import Order, run, send
 from ratchet_cli.problem import Problem
 from support.cli import Home
-from support.world import ALIAS, World
-
-
-@dataclass
-class Promoter:
-    """A bus that hands each command to the application at once, as the queue would a moment later."""
-
-    world: World
-    deaf: bool = False
-
-    def publish(self, event: Event) -> None:
-        if not self.deaf:
-            self.world.deliver(event)
-            self.world.settle()
-
-
-@dataclass
-class Door:
-    home: Home
-    world: World
-    promoter: Promoter
-
-    def serves(self) -> tuple[int, int | None]:
-        return self.world.alias().serial, self.world.serving()
+from support.commands import Door, opened
+from support.world import ALIAS
 
 
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setenv("USER", "ana")
-    monkeypatch.delenv("K_SERVICE", raising=False)
+    with opened(Home(tmp_path).write(), monkeypatch) as found:
+        found.world.hint(found.world.job("8611", {100: 0.7, 400: 0.95}))
+        found.world.hint(found.world.job("8812", {200: 0.95, 300: 1.0, 500: 0.7}))
+        yield found
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """Its policy asks two people about each promotion, and asks about one."""
     home = Home(tmp_path).write()
-    world = home.world()
-    promoter = Promoter(world)
-    app = Flask("door")
-
-    @app.route("/<path:path>", methods=["GET", "POST"])
-    def receive(path: str) -> Response:
-        return receive_command(request, promoter, world.clock, SystemIds())
-
-    server = make_server("127.0.0.1", 0, app)
-    monkeypatch.setenv("RATCHET_COMMAND_URL", f"http://127.0.0.1:{server.port}/v1/commands")
-    # Whatever proxy the machine has, a door on this machine is asked directly.
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    world.hint(world.job("8611", {100: 0.7, 400: 0.95}))
-    world.hint(world.job("8812", {200: 0.95, 300: 1.0, 500: 0.7}))
-    yield Door(home, world, promoter)
-    server.shutdown()
-    thread.join()
+    policy = home.folder / "policies" / "prod.yaml"
+    policy.write_text(policy.read_text() + "  approval: {when: always, min: 2, expires: 48h}\n")
+    with opened(home, monkeypatch) as found:
+        found.world.hint(found.world.job("8611", {100: 0.7, 400: 0.95}))
+        yield found
 
 
 def masked(text: str) -> str:
@@ -168,3 +135,86 @@ def test_the_pointer_of_a_roll_back_is_the_one_that_served_before(door: Door) ->
     current = door.world.alias().current
     assert current is not None
     assert current.checkpoint == before.checkpoint
+
+
+ASKED = (
+    "d-XXXXXX asks for step 400 of vertex job 8611   evidence XXXXXX  policy XXXXXX  expires 2026-11-24T12:00:00Z   "
+)
+
+
+def hidden(text: str) -> str:
+    return re.sub(r"\b(evidence|policy) [0-9a-f]{6}\b", r"\1 XXXXXX", masked(text))
+
+
+def approve(door: Door, *more: str) -> Result:
+    return door.home.run("approve", "support-router@prod", "--reason", "read 20 answers", *more)
+
+
+def test_a_vote_says_what_it_is_about_and_what_is_still_missing(asking: Door) -> None:
+    result = approve(asking)
+    assert result.exit_code == 0, result.output
+    assert hidden(result.output) == (
+        f"{ASKED}no vote yet   (ratchet why d-XXXXXX)\n"
+        "d-XXXXXX APPROVED  support-router@prod  by local:ana: read 20 answers\n"
+        "d-XXXXXX WAITING  waits for approval: the policy always asks; 1 of 2 agreed   expires 2026-11-24T12:00:00Z\n"
+    )
+    assert asking.serves() == (0, None)
+
+
+def test_the_last_vote_that_is_needed_promotes(asking: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    approve(asking)
+    monkeypatch.setenv("USER", "bo")
+    result = approve(asking)
+    assert result.exit_code == 0, result.output
+    assert hidden(result.output) == (
+        f"{ASKED}1 vote: local:ana agrees   (ratchet why d-XXXXXX)\n"
+        "d-XXXXXX APPROVED  support-router@prod  by local:bo: read 20 answers\n"
+        "d-XXXXXX PROMOTED  serial 0 -> 1   now step 400 of vertex job 8611   apps follow within 30 s\n"
+        "undo: ratchet rollback support-router@prod --reason ...\n"
+    )
+    assert asking.serves() == (1, 400)
+    assert "\n  agreed: local:ana, local:bo\n" in asking.home.run("why", "support-router@prod").output
+
+
+def test_one_vote_against_is_enough(asking: Door) -> None:
+    result = asking.home.run("reject", "support-router@prod", "--reason", "too slow", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.output)
+    assert (document["kind"], document["done"]) == ("reject", True)
+    assert document["asked"]["votes"] == []
+    assert (document["led_to"]["outcome"], document["led_to"]["stage"]) == ("rejected", "approval")
+    assert "local:ana rejected it: too slow" in asking.home.run("why", "support-router@prod").output
+    gone = approve(asking)
+    assert (gone.exit_code, "waits for an approval; `ratchet why support-router@prod`" in gone.output) == (1, True)
+
+
+def test_a_vote_on_what_is_asked_no_more_is_refused(asking: Door) -> None:
+    asked = asking.world.alias().approvals[0]
+    vote = Order("approve", str(ALIAS), "fine", decision="0" * 64)
+    send(os.environ["RATCHET_COMMAND_URL"], vote, "command-of-ana")
+    (refused,) = [decision for decision in asking.world.decisions() if decision.kind == "approve"]
+    assert refused.outcome == "rejected"
+    assert f"nothing waits for this approval any more; what waits is d-{asked.decision[:6]}" in refused.reason
+    assert asking.world.alias().approvals == (asked,)
+
+
+def test_a_refused_vote_says_why_and_fails(asking: Door) -> None:
+    asking.world.clock.time += timedelta(hours=48)
+    result = approve(asking)
+    assert result.exit_code == 1
+    assert (
+        "REFUSED  approve support-router@prod  by local:ana   the approval expired at 2026-11-24T12:00Z"
+        in result.output
+    )
+
+
+def test_of_several_jobs_that_wait_one_is_chosen(asking: Door) -> None:
+    asking.world.hint(asking.world.job("8812", {300: 1.0}))
+    first, second = asking.world.alias().approvals
+    unclear = approve(asking)
+    assert unclear.exit_code == 2
+    assert f"d-{first.decision[:6]} (job 8611), d-{second.decision[:6]} (job 8812); choose one" in unclear.output
+    unknown = approve(asking, "--decision", "d-xyz")
+    assert (unknown.exit_code, "it waits for no approval (any more)" in unknown.output) == (2, True)
+    assert approve(asking, "--decision", f"d-{second.decision[:6]}").exit_code == 0
+    assert [len(ask.votes) for ask in asking.world.alias().approvals] == [0, 1]

@@ -48,7 +48,7 @@ def test_what_init_writes_loads_clean_and_may_change_nothing() -> None:
     assert settings.sqlite_path == Path("ratchet.db")
     rules = load_rules(settings.policies_dir, settings.suites_dir)
     assert [policy.mode for policy in rules.policies] == [Mode.DRY_RUN]
-    assert [policy.apply for policy in rules.policies] == [()]
+    assert [policy.apply for policy in rules.policies] == [frozenset()]
     checked = RUNNER.invoke(app, ["check"])
     assert (checked.exit_code, checked.output) == (0, "1 policy and 1 suite load\n")
 

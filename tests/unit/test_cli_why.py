@@ -2,45 +2,30 @@
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from ratchet.application.state import create
 from ratchet.domain.events import Verb
-from ratchet.domain.gates import GateResult, Verdict
-from ratchet.domain.keys import ALL_ALIASES
-from ratchet.domain.records import DeadLetterRecord, JobState
-from ratchet_cli.why import _cases_to
+from ratchet.domain.records import JobState
 from support.cli import Home
-from support.world import START, World
+from support.world import World
 
 PROMOTED = """\
 d-XXXXXX  support-router@prod  PROMOTED step 300 of vertex job 8812, replacing step 400 of job 8611   serial 1 -> 2
   gate     value          limit            margin  source
   alive    0.000 (0/20)   <= 0.02          +0.020  run r-XXXXXX
   quality  1.000 (20/20)  >= 0.90          +0.100  run r-XXXXXX
-  no-drop  1.000 (20/20)  >= 0.950 - 0.01  +0.060  run r-XXXXXX
+  no-drop  1.000 (20/20)  >= 0.950 - 0.01  +0.060  run r-XXXXXX against run r-XXXXXX, same 20 cases
 Why not step 100?  rejected: quality 0.850 (17/20) is below 0.90, no-drop 0.850 (17/20) is below 0.940 \
 (>= baseline - 0.01); 2 more passing cases would pass
-Why not step 200?  passes, but suites.core.pass_rate 0.950 loses to 1.000 of step 300
+Why not step 200?  passes, but suites.core.pass_rate 0.950 (19/20) loses to 1.000 (20/20) of step 300; \
+1 more passing case would win
 Why not step 400?  tied with step 300 within 0.01; the earlier step wins
 Why not step 500 (Vertex's own default)?  rejected: quality 0.700 (14/20) is below 0.90, no-drop 0.700 (14/20) is \
 below 0.940 (>= baseline - 0.01); 5 more passing cases would pass
 policy XXXXXX  evidence XXXXXX  by policy  2026-11-22T12:00:00Z   undo: ratchet rollback support-router@prod \
 --reason ...
-"""
-
-STATUS = """\
-alias                serves                       serial  since                 last decision     now
-support-router@prod  step 300 of vertex job 8812  2       2026-11-22T12:00:00Z  d-XXXXXX waiting  \
-waits for settle of job 9000
-
-job                         state      checkpoints                     default
-vertex:42:us-central1:8813  succeeded  2 listed, 2 recorded, 2 tested  not gated
-vertex:42:us-central1:9000  running    2 listed, 2 recorded, 2 tested  -
-why: ratchet why support-router@prod
 """
 
 
@@ -94,7 +79,7 @@ def test_a_waiting_decision_says_for_what_and_what_serves_meanwhile(home: Home, 
     assert text == (
         "d-XXXXXX  support-router@prod  WAITING on vertex job 9000\n"
         "  waits for settle: job 9000 is running\n"
-        "policy XXXXXX  evidence XXXXXX  by policy  2026-11-22T12:00:00Z\n"
+        "policy XXXXXX  evidence XXXXXX  by policy  2026-11-22T12:00:00Z   until 2026-12-22T12:00:00Z\n"
         "serving now: step 300 of vertex job 8812 (ratchet why d-XXXXXX)\n"
     )
 
@@ -131,71 +116,14 @@ def test_a_checkpoint_shows_its_runs_and_who_decided(home: Home, world: World) -
     text = masked(home.run("why", "vertex:42:us-central1:8812/5").output)
     assert text.startswith("vertex:42:us-central1:8812/5  step 500 of vertex job 8812  READY\n")
     assert "selected for support-router@prod, decided under policy XXXXXX" in text
-    assert "run r-XXXXXX  suite core  attempt 1  fail  14/20 passed, 0 errors" in text
+    assert "run r-XXXXXX  suite core  attempt 1  fail  14/20 cases passed, 0 with errors" in text
 
 
 def test_a_checkpoint_that_nobody_selected_shows_which_policy_came_nearest(home: Home, world: World) -> None:
-    job = world.job("7000", {100: 1.0})
-    view = world.provider.jobs[job]
-    world.provider.jobs[job] = type(view)(
-        key=view.key, base_model=view.base_model, state=view.state, labels={"ratchet-line": "faq"},
-        created_at=view.created_at, ended_at=view.ended_at, model=view.model,
-    )  # fmt: skip
-    world.hint(job)
+    world.hint(world.job("7000", {100: 1.0}, labels={"ratchet-line": "faq"}))
     text = home.run("why", "vertex:42:us-central1:7000/1").output
     assert "support-router-prod came nearest: its label ratchet-line is 'faq', not 'support-router'" in text
     assert "no smoke test has run on it" in text
-
-
-def test_status_shows_aliases_jobs_and_what_is_waited_for(home: Home, world: World) -> None:
-    world.hint(world.job("8813", {100: 0.9, 200: 0.5}))
-    world.hint(world.job("9000", {100: 0.9, 200: 0.5}, state=JobState.RUNNING))
-    result = home.run("status")
-    assert result.exit_code == 0
-    assert masked(result.output) == STATUS
-
-
-def test_status_in_a_dry_run_shows_what_would_be_promoted(tmp_path: Path) -> None:
-    (tmp_path / "dry").mkdir()
-    home = Home(tmp_path / "dry").write()
-    policy = home.folder / "policies" / "prod.yaml"
-    policy.write_text(policy.read_text().replace("enforce", "dryRun"))
-    world = home.world()
-    world.hint(world.job("8812", {200: 0.95, 300: 0.7}))
-    text = masked(home.run("status").output)
-    assert "nothing yet  0       -      d-XXXXXX wouldPromote step 200 of vertex job 8812  settled" in text
-    assert "WOULD PROMOTE step 200 of vertex job 8812\n" in home.run("why", "support-router@prod").output
-
-
-def test_status_shows_holds_drift_and_dead_letters(home: Home, world: World) -> None:
-    world.command(Verb.HOLD, "freeze", alias=ALL_ALIASES)
-    world.provider.defaults["projects/42/locations/us-central1/models/8812@1"] = "5"
-    world.sweep(6)
-    letter = DeadLetterRecord(
-        event_id="e-1", topic="tuning-jobs", attributes={}, data="c2VjcmV0", reason="bad_json", attempts=1,
-        died_at=START,
-    )  # fmt: skip
-    world.store.commit([create(letter)], "op-letter")
-    text = home.run("status").output
-    assert text.startswith("EVERYTHING IS HELD by local:ana since 2026-11-22T12:00:00Z: freeze\n")
-    assert "DRIFT: somebody made checkpoint 5 the provider's default" in text
-    assert "1 dead letter:\n  2026-11-22T12:00:00Z  tuning-jobs  bad_json  e-1\n" in text
-    document = json.loads(home.run("status", "--json").output)
-    assert document["held"]["reason"] == "freeze"
-    assert document["dead_letters"][0]["event_id"] == "e-1"
-    assert "c2VjcmV0" not in json.dumps(document)
-    assert [alias["drift"] for alias in document["aliases"]] == ["5"]
-
-
-def test_status_is_silent_about_ended_jobs_that_no_policy_is_about(home: Home, world: World) -> None:
-    world.hint(world.job("1000", {100: 0.9}, created_at=START - timedelta(days=9)))
-    assert "1000" not in home.run("status").output
-
-
-def test_status_of_a_store_with_nothing_in_it(home: Home) -> None:
-    home.world()
-    home.database.touch()
-    assert home.run("status").output == "no alias yet: nothing was decided so far\n"
 
 
 @pytest.mark.parametrize(
@@ -218,27 +146,3 @@ def test_what_does_not_exist_is_one_line_with_its_mend(
     assert words in result.output
     assert result.output.count("\n") == 1
     assert isinstance(result.exception, SystemExit)
-
-
-def gate(limit: str, bound: float, count: str) -> GateResult:
-    top, bottom = (int(part) for part in count.split("/"))
-    return GateResult(
-        id="g", metric="suites.core.pass_rate", limit=limit, verdict=Verdict.FAIL, value=top / bottom, count=count,
-        bound=bound,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("limit", "bound", "count", "change"),
-    [
-        (">= 0.90", 0.9, "46/60", 8),
-        (">= 0.90", 0.9, "53/60", 1),
-        ("> 0.90", 0.9, "54/60", 1),
-        ("<= 0.02", 0.02, "3/100", -1),
-        ("< 0.02", 0.02, "2/100", -1),
-        (">= baseline + 0.1", 1.05, "20/20", None),
-        ("<= 0.01", -0.1, "1/100", None),
-    ],
-)
-def test_the_smallest_change_is_exact_at_the_limit(limit: str, bound: float, count: str, change: int | None) -> None:
-    assert _cases_to(gate(limit, bound, count)) == change

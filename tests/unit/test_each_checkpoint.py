@@ -1,12 +1,14 @@
 """A policy that decides by each checkpoint judges one when its own tests have ended, and only that one."""
 
+from datetime import timedelta
+
 from ratchet.domain.decide import Outcome
 from ratchet.domain.events import CheckpointSeen, PromotionDue, TuningJobHint
-from ratchet.domain.policy import Until
+from ratchet.domain.policy import Settle, Until
 from ratchet.domain.records import JobState
 from support.world import ALIAS, World, policy, rules
 
-EAGER = policy(until=Until.EACH_CHECKPOINT, apply=())
+EAGER = policy(settle=Settle(until=Until.EACH_CHECKPOINT, quiet=None, max_wait=timedelta(hours=24)), apply=frozenset())
 
 
 def test_what_is_still_under_test_is_not_decided_of_by_what_comes_earlier() -> None:

@@ -477,7 +477,8 @@ def test_a_dead_job_is_dead_once_whatever_rules_come() -> None:
     world.sweep(1)
     published = len(world.bus.published)
     world.sweep(5)
-    assert [event for event in world.bus.published[published:] if event.topic == "tuning-jobs"] == []
+    hints = [e.payload for e in world.bus.published[published:] if isinstance(e.payload, TuningJobHint)]
+    assert {hint.reason for hint in hints} <= {"in use"}
 
 
 def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -> None:
@@ -489,16 +490,17 @@ def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -
             raise PermanentError("endpoint_foreign")
 
     world.provider.probe = refuse  # type: ignore[method-assign]
-    dead = 0
+    died: list[PermanentError] = []
     world.deliver_payload(TuningJobHint(job=job, reason="test"))
     for _ in range(40):
         while world.bus.waiting:
             try:
                 world.deliver(world.bus.waiting.pop(0))
-            except PermanentError:
-                dead += 1
+            except PermanentError as error:
+                died.append(error)
+                (error.afterwards or pytest.fail)()
         world.clock.time += timedelta(minutes=5)
-    assert dead == 1
+    assert [error.code for error in died] == ["endpoint_foreign"]
     assert world.checkpoint(job, 2).open_suites == ()
     assert world.serving() == 100
 

@@ -1,9 +1,12 @@
 """Settings: what is taken, and that each refusal says where, what, and how to mend it."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from ratchet.runtime import connect
 from ratchet.runtime.settings import Settings, SettingsError
 
 WHOLE = """
@@ -42,6 +45,39 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert settings.release == 3
 
 
+def test_a_shutdown_date_is_a_day_with_or_without_quotes(tmp_path: Path) -> None:
+    text = 'shutdown_dates: {gemini-2.5-flash: 2026-10-16, "ft:gpt-4.1:acme::x": "2027-01-06"}\n'
+    assert read(tmp_path, WHOLE + text).shutdown_dates == {
+        "gemini-2.5-flash": datetime(2026, 10, 16, tzinfo=UTC),
+        "ft:gpt-4.1:acme::x": datetime(2027, 1, 6, tzinfo=UTC),
+    }
+    assert read(tmp_path, WHOLE).shutdown_dates == {}
+
+
+@pytest.fixture
+def _afresh() -> Iterator[None]:
+    """Connections are kept for the life of a process; a test has one of its own."""
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    for value in vars(connect).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
+@pytest.mark.usefixtures("_afresh")
+def test_every_provider_is_told_of_the_written_shutdown_dates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(tmp_path, WHOLE + "shutdown_dates: {a: 2026-10-16}\n")
+    monkeypatch.setenv("RATCHET_CONFIG", str(tmp_path / "ratchet.yaml"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    accounts = connect.providers().all()
+    assert [key.provider for key, _ in accounts] == ["vertex", "openai"]
+    assert [port.shutdown_date("a") for _, port in accounts] == [datetime(2026, 10, 16, tzinfo=UTC)] * 2
+
+
 def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATCHET_STORE", "firestore://example-project/ratchet")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
@@ -72,8 +108,18 @@ REFUSED = {
     "laughs": (WHOLE + LAUGHS, "values within values without end"),
     "name": (WHOLE + "? [a]\n: b\n", "a name that is not a word"),
     "bool": (WHOLE + "a: !!bool maybe\n", "not YAML"),
-    "int": (WHOLE + 'a: !!int ""\n', "not YAML"),
-    "timestamp": (WHOLE + "a: !!timestamp x\n", "not YAML"),
+    "int": (WHOLE + 'a: !!int ""\n', ":13: not YAML; mend this line"),
+    "timestamp": (WHOLE + "a: !!timestamp x\n", ":13: not YAML; mend this line"),
+    "no-such-day": (WHOLE + "shutdown_dates:\n  a: 2026-02-28\n  b: 2026-02-30\n", ":15: not YAML; mend this line"),
+    "no-such-day-quoted": (
+        WHOLE + 'shutdown_dates: {a: "2026-02-30"}\n',
+        ":13: shutdown_dates.a: not a day; write 2026-",
+    ),
+    "a-moment": (WHOLE + "shutdown_dates: {a: 2026-02-01T00:00:00Z}\n", ":13: shutdown_dates.a: not a day"),
+    "a-number": (WHOLE + "shutdown_dates: {a: 20260201}\n", ":13: shutdown_dates.a: not a day"),
+    "nothing": (WHOLE + "shutdown_dates:\n  a: 2026-02-01\n  b:\n", ":15: shutdown_dates.b: not a day"),
+    "no-model": (WHOLE + 'shutdown_dates:\n  "a b": 2026-02-01\n', ":14: shutdown_dates.a b"),
+    "days": (WHOLE + "shutdown_dates: [2026-02-01]\n", ":13: shutdown_dates: "),
     "number": (WHOLE.replace('"123456789012"', '"my-project"'), ":5: providers.vertex.0.account"),
 }
 

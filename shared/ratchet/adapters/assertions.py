@@ -17,8 +17,8 @@ from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import Any
 
-from ratchet.domain.policy import Assertion, Case
 from ratchet.domain.records import CaseOutcome
+from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
 
 TEXT_LIMIT = 16 * 1024

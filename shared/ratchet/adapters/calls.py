@@ -41,6 +41,7 @@ PING = Prompt("Reply with the single word pong.", max_tokens=16)
 
 _LONGEST_WAIT = 3600.0
 _TEXT = 16 * 1024
+_NAME = 2048
 _PAGES = 1000
 _TOGETHER = 0.01
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
@@ -124,6 +125,21 @@ def _http_date(value: str) -> datetime | None:
 
 def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def name(value: object) -> str | None:
+    """What people called a thing, or where they put a file. Never cut: two that differ at the end would become one."""
+    said = text(value)
+    if said is None or len(said) > _NAME:
+        return None
+    # JSON may escape half a surrogate pair, which no store can hold.
+    return said if said.encode("utf-8", "ignore").decode() == said else None
+
+
+def datasets(training: object, validation: object) -> Mapping[str, str]:
+    """A job's data by use, as far as it is named."""
+    named = {"training": name(training), "validation": name(validation)}
+    return {use: said for use, said in named.items() if said is not None}
 
 
 def whole(value: object) -> int | None:

@@ -35,11 +35,19 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,255}")
 class OpenAIProvider:
     """One project's fine-tuning jobs; `account` is the project that the key belongs to."""
 
-    def __init__(self, account: str, api_key: str, base_url: str | None = None, timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        account: str,
+        api_key: str,
+        base_url: str | None = None,
+        timeout: float = 20.0,
+        shutdown_dates: Mapping[str, datetime] | None = None,
+    ) -> None:
         self._account = account
         self._api_key = api_key
         self._base_url = base_url
         self._timeout = timeout
+        self._shutdown_dates = shutdown_dates or {}
 
     @cached_property
     def _client(self) -> openai.AsyncOpenAI:
@@ -91,8 +99,11 @@ class OpenAIProvider:
         return JobView(
             key=own,
             base_model=calls.text(job.model) or "",
+            # The SDK does not declare it; it keeps what else is on the wire.
+            name=calls.name(getattr(job, "user_provided_suffix", None)) or "",
             state=state,
             labels=calls.words(job.metadata),
+            datasets=calls.datasets(job.training_file, job.validation_file),
             created_at=_moment(job.created_at),
             ended_at=_moment(job.finished_at) if state.terminal else None,
             model=None,
@@ -164,6 +175,9 @@ class OpenAIProvider:
         raise Refused
 
     def shutdown_date(self, base_model: str) -> datetime | None:
+        written = self._shutdown_dates.get(base_model)
+        if written is not None:
+            return written
         if not _MODEL.fullmatch(base_model):
             raise Refused
         return calls.run(self._shutdown_date(base_model))

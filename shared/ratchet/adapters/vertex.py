@@ -39,6 +39,11 @@ _SCORES = {
     "rouge_metric_value": "evaluation.rouge",
     "exact_match_metric_value": "evaluation.exact_match",
 }
+_SPECS = (
+    "supervised_tuning_spec", "preference_optimization_spec", "reinforcement_tuning_spec", "full_fine_tuning_spec",
+    "partner_model_tuning_spec", "distillation_spec", "distillation_sampling_spec", "veo_tuning_spec",
+    "veo_lora_tuning_spec",
+)  # fmt: skip
 _NAME = re.compile(
     r"projects/([a-z0-9-]{1,63})/locations/([a-z0-9-]{1,63})/(tuningJobs|endpoints|models)/"
     r"([A-Za-z0-9_-]{1,63}(?:@[0-9]{1,19})?)"
@@ -56,6 +61,7 @@ class VertexProvider:
         base_url: str | None = None,
         timeout: float = 20.0,
         credentials: Any = None,
+        shutdown_dates: Mapping[str, datetime] | None = None,
     ) -> None:
         self._account = account
         self._project = project
@@ -64,6 +70,7 @@ class VertexProvider:
         self._base_url = base_url
         self._timeout = timeout
         self._credentials = credentials
+        self._shutdown_dates = shutdown_dates or {}
 
     @cached_property
     def _client(self) -> genai.client.AsyncClient:
@@ -140,8 +147,10 @@ class VertexProvider:
         return JobView(
             key=JobKey(Provider.VERTEX, self._account, self._location, place[1]),
             base_model=job.base_model or (earlier and earlier.base_model) or "",
+            name=calls.name(job.tuned_model_display_name) or "",
             state=state,
             labels=calls.words(job.labels),
+            datasets=_datasets(job),
             created_at=_aware(job.create_time),
             ended_at=_aware(job.end_time) if state.terminal else None,
             model=self._canonical(job.tuned_model.model if job.tuned_model else None),
@@ -201,8 +210,9 @@ class VertexProvider:
         config = types.UpdateModelConfig(default_checkpoint_id=checkpoint_id)
         calls.run(self._call(lambda: self._client.models.update(model=model, config=config)))
 
-    def shutdown_date(self, base_model: str) -> datetime | None:  # noqa: ARG002 (Vertex tells it on a web page only)
-        return None
+    def shutdown_date(self, base_model: str) -> datetime | None:
+        # Vertex tells it on a web page only.
+        return self._shutdown_dates.get(base_model)
 
     def _place(self, name: str | None) -> tuple[str, str] | None:
         """(collection, id) of a resource in our project and location; None for any other name."""
@@ -248,6 +258,13 @@ def _evaluations(runs: Sequence[types.EvaluateDatasetRun]) -> Mapping[str, Mappi
         checkpoint: {name: Measure(values.pop(), "evaluation") for name, values in scores.items() if len(values) == 1}
         for checkpoint, scores in measured.items()
     }
+
+
+def _datasets(job: types.TuningJob) -> Mapping[str, str]:
+    """A job has one spec, of the method that it is tuned by. A distillation learns from prompts."""
+    spec = next((spec for name in _SPECS if (spec := getattr(job, name, None)) is not None), None)
+    training = getattr(spec, "training_dataset_uri", None) or getattr(spec, "prompt_dataset_uri", None)
+    return calls.datasets(training, getattr(spec, "validation_dataset_uri", None))
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -1,7 +1,8 @@
 """Strict YAML: one document per file, every value with the line it stands on, and the traps of YAML explained.
 
 Scalars mean what they mean to promptfoo's reader (YAML 1.2): `yes` and `12:30` are texts. PyYAML's own resolver reads
-YAML 1.1, which would turn them into true and 750.
+YAML 1.1, which would turn them into true and 750. Where a file is ours alone, such a word must be in quotes, so that
+every reader and every editor agrees on it.
 """
 
 import difflib
@@ -27,6 +28,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _COMPARISON = re.compile(r"[:\-,\[]\s*>=?\s*[^\s|>+\-]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ELSEWHERE = {"bool": "true or false", "int": "a number", "float": "a number", "timestamp": "a date"}
 _BOOLEAN_WORDS = frozenset({"on", "off", "yes", "no"})
 
 
@@ -70,8 +72,12 @@ class Document:
         return Finding(self.file, self.line(where), what, mend, severity)
 
 
-def read(path: Path) -> Document:
-    """Raises: BadYaml."""
+def read(path: Path, *, unambiguous: bool = False) -> Document:
+    """`unambiguous`: a word without quotes is refused where YAML 1.1 reads it as something else than a text.
+
+    Raises:
+        BadYaml.
+    """
     file = path.as_posix()
     try:
         raw = path.read_bytes()
@@ -80,12 +86,12 @@ def read(path: Path) -> Document:
     if len(raw) > MAX_BYTES:
         raise BadYaml(Finding(file, 1, "the file is larger than 1 MB", "split it"))
     try:
-        return parse(raw.decode("utf-8-sig"), file)
+        return parse(raw.decode("utf-8-sig"), file, unambiguous=unambiguous)
     except UnicodeDecodeError as exc:
         raise BadYaml(Finding(file, 1, "the file is not UTF-8", "save it as UTF-8")) from exc
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, *, unambiguous: bool = False) -> Document:
     """Raises: BadYaml."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -98,7 +104,7 @@ def parse(text: str, file: str) -> Document:
         raise BadYaml(Finding(file, 1, "this is not YAML", "remove the characters that YAML does not allow")) from exc
     if node is None:
         raise BadYaml(Finding(file, 1, "the file is empty", "write a policy or a suite, or remove it"))
-    build = _Build(file)
+    build = _Build(file, unambiguous=unambiguous)
     data = build.value(node, ())
     return Document(file, data, build.lines)
 
@@ -115,8 +121,9 @@ def shown(word: object) -> str:
 
 
 class _Build:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, unambiguous: bool) -> None:
         self.file = file
+        self.unambiguous = unambiguous
         self.lines: dict[Where, int] = {}
 
     def bad(self, node: yaml.Node, what: str, mend: str) -> BadYaml:
@@ -184,6 +191,9 @@ class _Build:
             if not math.isfinite(number):
                 raise self.bad(node, "a number is not finite", "write a finite number, or quote a text")
             return number
+        other = _ELSEWHERE.get(node.tag.rpartition(":")[2])
+        if self.unambiguous and other is not None:
+            raise self.bad(node, f"the bare `{text}` is {other} to many YAML readers", f'quote it: "{text}"')
         return text
 
     def whole(self, node: yaml.Node, text: str) -> int:

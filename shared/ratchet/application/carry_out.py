@@ -5,54 +5,40 @@ An alias is `idle` or has an intent. A crash anywhere leaves the intent; whoever
 write, because Vertex has no precondition to refuse it.
 """
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from ratchet import log
-from ratchet.application.state import Stored, create, load, load_alias, load_keyed
-from ratchet.domain.alias import HELD_LOOK, advance, moved, taken_over, timer
+from ratchet.application.decisions import announce, change
+from ratchet.application.gather import live_hold
+from ratchet.application.hands import Hands
+from ratchet.application.state import Stored, load, load_alias, load_keyed
+from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, given_back, moved, taken_over
 from ratchet.domain.decide import Decision
 from ratchet.domain.decide import Outcome as Decided
-from ratchet.domain.events import DecisionMade, Event, Topic
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
-from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE, Limits
+from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
-from ratchet.domain.records import Alias, Checkpoint, Direction, Intent, Lease, Model, Pointer
-from ratchet.ports import (
-    Bus,
-    Clock,
-    Commit,
-    Denied,
-    Ids,
-    NotFound,
-    ProviderError,
-    ProviderPort,
-    Providers,
-    Refused,
-    RetryableError,
-    Store,
-    Write,
-)
+from ratchet.domain.policy import DriftUse, Policy
+from ratchet.domain.records import Alias, Checkpoint, Direction, Hold, Intent, Lease, Model, Pointer
+from ratchet.ports import Denied, NotFound, ProviderError, ProviderPort, Refused, RetryableError, Write
 
 STALLED_SECONDS = 300.0  # real, as the leases are that it outlasts
 QUIET = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What the promoter works with in one handling; `owner` is fresh for each, and names the leases it takes."""
-
-    owner: str
-    store: Store
-    bus: Bus
-    providers: Providers
-    clock: Clock
-    ids: Ids
-    limits: Limits
-
-
 def opened(
-    hands: Hands, alias: Alias, decision: Decision, to: Checkpoint, model: str | None, *, apply: bool
+    hands: Hands,
+    alias: Alias,
+    decision: Decision,
+    to: Checkpoint,
+    model: str | None,
+    *,
+    apply: bool,
+    policy: Policy | None,
+    best: bool = False,
+    roll_back: bool = False,
+    by_policy: bool = False,
 ) -> tuple[Alias, Decision, list[Write]]:
     """The alias with an intent towards `to` under the next fence, the decision, and the model's row if one is written.
 
@@ -61,10 +47,19 @@ def opened(
     """
     assert to.target is not None
     now = hands.clock.now()
-    pointer = Pointer(checkpoint=to.key, step=to.step, target=to.target, model=model, decision=decision.id, since=now)
     fence = alias.fence + 1
-    lease = Lease(hands.owner, fence, now + hands.clock.real(hands.limits.lease))
-    intent = Intent(direction=Direction.FORWARD, decision=decision.id, to=pointer, lease=lease, opened_at=now)
+    intent = Intent(
+        direction=Direction.FORWARD,
+        decision=decision.id,
+        to=Pointer(checkpoint=to.key, step=to.step, target=to.target, model=model, decision=decision.id, since=now),
+        lease=Lease(hands.owner, fence, now + hands.clock.real(hands.limits.lease)),
+        opened_at=now,
+        roll_back=roll_back,
+        by_policy=by_policy,
+        watch=policy.watch if policy is not None and not roll_back else None,
+        best=best,
+        drift=policy.drift if policy is not None else DriftUse.HOLD,
+    )
     writes: list[Write] = []
     if apply and model is not None:
         row = load_keyed(hands.store, Model, model) or Stored(Model(name=model, owner=None), None)
@@ -114,6 +109,10 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
         return _close_back(hands, stored, intent, "the default before is not known")
     try:
         shown = port.get_default(model)
+        foreign = _foreign(hands, stored.value, intent, shown)
+        handled = _drifted(hands, stored, intent, foreign) if foreign is not None else None
+        if handled is not None:
+            return handled
         if shown != target:
             asked = hands.clock.now()
             if _held(hands, stored.value.key, intent):
@@ -138,7 +137,49 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
 
 
 def _wanted(intent: Intent) -> str | None:
-    return intent.to.checkpoint.id if intent.direction is Direction.FORWARD else intent.default_before
+    return intent.default_before if intent.direction is Direction.BACK else intent.to.checkpoint.id
+
+
+def _foreign(hands: Hands, alias: Alias, intent: Intent, shown: str | None) -> str | None:
+    """The default that somebody else has set since this intent was opened, where nobody has agreed to it yet.
+
+    Not while another write of ours may be on its way; nor where nothing was before: then the provider has just made its
+    own first default.
+    """
+    if intent.contested or intent.direction is not Direction.FORWARD or None in (shown, intent.default_before):
+        return None
+    if shown in (intent.to.checkpoint.id, intent.default_before, alias.tolerated):
+        return None
+    assert intent.model is not None
+    row = load_keyed(hands.store, Model, intent.model)
+    return shown if row is not None and row.value.default != shown else None
+
+
+def _drifted(hands: Hands, stored: Stored[Alias], intent: Intent, shown: str) -> Outcome | None:
+    """Never silently overwritten: told when it is seen, and when it is still there, the policy's way is gone.
+
+    To adopt is to let the intent go: the alias is looked at again, and follows what is shown then. None: write on.
+    """
+    alias, now = stored.value, hands.clock.now()
+    if alias.drift != shown:
+        rested = replace(intent, lease=given_back(intent.lease, now + DRIFT_CONFIRM))
+        after = replace(alias, drift=shown, intent=rested, generation=alias.generation + 1)
+        words = "the default was changed by somebody else while a decision was carried out"
+        if change(hands, stored, after, "drifted", words, decision=intent.decision):
+            log.emit(log.Event.ALIAS_DRIFTED, alias=str(alias.key), shown=shown, recorded=intent.default_before)
+        return Deferred(now + DRIFT_CONFIRM)
+    if intent.drift is DriftUse.ADOPT:
+        return _close(hands, stored, replace(intent, direction=Direction.BACK, default_before=shown))
+    if intent.drift is DriftUse.HOLD and not intent.roll_back and alias.hold is None:
+        after = replace(alias, hold=drift_hold(shown, now), generation=alias.generation + 1)
+        if change(hands, stored, after, "held", "somebody else changed the default", decision=intent.decision):
+            log.emit(log.Event.ALIAS_HELD, alias=str(alias.key), actor="policy")
+        return Deferred(now + HELD_LOOK)
+    return None
+
+
+def drift_hold(shown: str, now: datetime) -> Hold:
+    return Hold(actor="policy", reason=f"somebody else made checkpoint {shown} the provider's default", since=now)
 
 
 def _write_takes(hands: Hands) -> timedelta:
@@ -146,10 +187,12 @@ def _write_takes(hands: Hands) -> timedelta:
 
 
 def _held(hands: Hands, key: AliasKey, intent: Intent) -> bool:
-    """Read last, right before the write. A roll-back holds its alias itself, and is what a hold is followed by."""
-    if intent.roll_back:
+    """Read last, right before the write. A roll-back holds its alias itself; a person's own minds no hold at all."""
+    if intent.roll_back and not intent.by_policy:
         return False
-    return any(load_alias(hands.store, each).value.hold is not None for each in (key, ALL_ALIASES))
+    of_alias = None if intent.roll_back else load_alias(hands.store, key).value.hold
+    of_all = load_alias(hands.store, ALL_ALIASES).value.hold
+    return live_hold(of_alias, of_all, hands.clock.now()) is not None
 
 
 def _shows(hands: Hands, port: ProviderPort, model: str, target: str) -> bool:
@@ -168,7 +211,8 @@ def _shows(hands: Hands, port: ProviderPort, model: str, target: str) -> bool:
 def _take_over(hands: Hands, stored: Stored[Alias]) -> bool:
     until = hands.clock.now() + hands.clock.real(hands.limits.lease)
     after = taken_over(stored.value, hands.owner, until)
-    return _commit(hands, stored, after, "intent.taken-over", "the lease of the one before has ended")
+    words = "the lease of the one before has ended"
+    return change(hands, stored, after, "intent.taken-over", words, decision=_decided(stored))
 
 
 def _rest(hands: Hands, stored: Stored[Alias], delay: timedelta) -> Outcome:
@@ -176,14 +220,14 @@ def _rest(hands: Hands, stored: Stored[Alias], delay: timedelta) -> Outcome:
     intent = stored.value.intent
     assert intent is not None
     until = hands.clock.now() + delay
-    after = replace(stored.value, intent=replace(intent, lease=replace(intent.lease, until=until)))
-    _commit(hands, stored, after, "intent.waits", "the write cannot be made now")
+    after = replace(stored.value, intent=replace(intent, lease=given_back(intent.lease, until)))
+    change(hands, stored, after, "intent.waits", "the write cannot be made now", decision=_decided(stored))
     return Deferred(until)
 
 
 def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     """The provider will never do it. Forward: turn back, once no frozen holder can write any more. Back: give up."""
-    if intent.direction is Direction.BACK:
+    if intent.direction is not Direction.FORWARD:
         return _close_back(hands, stored, intent, "the default before is gone")
     limits = hands.limits
     not_before = intent.lease.until + hands.clock.real(limits.provider_timeout + SETTLE + limits.skew)
@@ -195,7 +239,8 @@ def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
         not_before=not_before,
     )
     after = replace(stored.value, fence=fence, intent=back)
-    if not _commit(hands, stored, after, "intent.aborting", "the provider refuses the target, or it is gone"):
+    words = "the provider refuses the target, or it is gone"
+    if not change(hands, stored, after, "intent.aborting", words, decision=_decided(stored)):
         return Deferred(not_before)
     log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=intent.decision[:6])
     return Deferred(not_before)
@@ -212,6 +257,8 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     forward = intent.direction is Direction.FORWARD
     before = stored.value
     after = moved(before, now) if forward else replace(before, intent=None)
+    if intent.direction is Direction.RESTORE:
+        after = replace(after, drift=None)
     after = replace(after, generation=before.generation + 1)
     writes: list[Write] = []
     if intent.model is not None:
@@ -219,9 +266,8 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
         assert row is not None
         quiet_until = now + QUIET if intent.contested else row.value.quiet_until
         writes.append(row.write(replace(_settled(row.value, intent), quiet_until=quiet_until)))
-    kind = "applied" if forward else "aborted"
-    reason = "the intent is carried out" if forward else "the intent is void"
-    if not _commit(hands, stored, after, kind, reason, writes):
+    kind, reason = _ENDS[intent.direction]
+    if not change(hands, stored, after, kind, reason, decision=_decided(stored), writes=tuple(writes)):
         return Deferred(intent.lease.until)
     decision = load(hands.store, Decision, intent.decision)
     if decision is not None and forward:
@@ -230,8 +276,19 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     return Recorded()
 
 
+_ENDS = {
+    Direction.FORWARD: ("applied", "the intent is carried out"),
+    Direction.BACK: ("aborted", "the intent is void"),
+    Direction.RESTORE: ("restored", "the default is ours again"),
+}
+
+
+def _decided(stored: Stored[Alias]) -> str | None:
+    return stored.value.intent.decision if stored.value.intent else None
+
+
 def _settled(row: Model, intent: Intent) -> Model:
-    if intent.direction is Direction.FORWARD:
+    if intent.direction is not Direction.BACK:
         return replace(row, default=intent.to.checkpoint.id)
     # An alias that has never set this model's default does not own it for having tried.
     return replace(row, owner=row.owner if row.default is not None else None)
@@ -241,93 +298,11 @@ def _log_move(before: Alias, after: Alias, decision: Decision) -> None:
     assert after.current is not None
     back = decision.outcome is Decided.ROLLED_BACK
     log.emit(
-        log.Event.PROMOTION_ROLLED_BACK if back else log.Event.PROMOTION_PROMOTED,
+        log.Event.ALIAS_ROLLED_BACK if back else log.Event.PROMOTION_PROMOTED,
         alias=str(after.key),
         decision_id=decision.short,
         candidate=str(after.current.checkpoint),
         step=after.current.step,
         serial=after.serial,
         replaced=str(before.current.checkpoint) if before.current else None,
-    )
-
-
-def _commit(
-    hands: Hands, stored: Stored[Alias], after: Alias, kind: str, reason: str, writes: list[Write] | None = None
-) -> bool:
-    """The alias, its history row and whatever belongs to the change, in one batch; False when somebody was quicker."""
-    now = hands.clock.now()
-    decision = stored.value.intent.decision if stored.value.intent else None
-    after, row = advance(stored.value, after, kind=kind, at=now, actor="policy", decision=decision, reason=reason)
-    after = replace(after, next_look_at=timer(after, now, watches_default=watches_default(after)))
-    if not after.intent and after.waiting:
-        after = replace(after, next_look_at=now)  # whoever waited for the slot is looked at again
-    batch = [stored.write(after), create(row), *(writes or [])]
-    return hands.store.commit(batch, hands.ids.fresh()) is Commit.COMMITTED
-
-
-def watches_default(alias: Alias) -> bool:
-    """Whether somebody else could change, behind our back, a default that this alias has set."""
-    return alias.intent is None and alias.current is not None and alias.current.model is not None
-
-
-def look_for_drift(hands: Hands, key: AliasKey) -> None:
-    """Record, once, that the provider's default is not the one we set. It is alerted, and never overwritten."""
-    stored = load_alias(hands.store, key)
-    alias = stored.value
-    if not watches_default(alias):
-        return
-    assert alias.current is not None
-    assert alias.current.model is not None
-    row = load_keyed(hands.store, Model, alias.current.model)
-    if row is None or row.value.owner != key or row.value.default is None:
-        return
-    try:
-        shown = hands.providers.of(alias.current.checkpoint.job).get_default(alias.current.model)
-    except ProviderError as error:
-        log.emit(log.Event.PROVIDER_FAILED, alias=str(key), code=type(error).__name__)
-        return
-    drift = None if shown == row.value.default else shown
-    if drift != alias.drift:
-        after = replace(alias, drift=drift, generation=alias.generation + 1)
-        reason = "the default was changed by somebody else" if drift else "the default is ours again"
-        if _commit(hands, stored, after, "drifted", reason) and drift:
-            log.emit(log.Event.ALIAS_DRIFTED, alias=str(key), shown=drift, recorded=row.value.default)
-        return
-    looked = replace(alias, next_look_at=timer(alias, hands.clock.now(), watches_default=True))
-    # Only the timer moves, which is not a change of the alias: no history row.
-    hands.store.commit([stored.write(looked)], hands.ids.fresh())
-
-
-def announce(hands: Hands, decision: Decision, serial: int, *, carried_out: bool, again: bool = False) -> None:
-    """Tell whoever subscribes, under an id that stays the same however often it is told."""
-    if not again and not carried_out:
-        _log_decision(decision)
-    made = DecisionMade(
-        decision=decision.id,
-        alias=decision.alias,
-        outcome=decision.outcome,
-        candidate=decision.candidate,
-        reason=decision.reason,
-        serial=serial,
-        carried_out=carried_out,
-    )
-    event_id = digest(Topic.DECISIONS, decision.id, "applied" if carried_out else "made")
-    hands.bus.publish(Event(topic=Topic.DECISIONS, id=event_id, source="enforce_promotion", payload=made))
-
-
-def _log_decision(decision: Decision) -> None:
-    event = {
-        Decided.REJECTED: log.Event.PROMOTION_REFUSED,
-        Decided.INCONCLUSIVE: log.Event.PROMOTION_REFUSED,
-        Decided.WOULD_PROMOTE: log.Event.PROMOTION_WOULD,
-    }.get(decision.outcome, log.Event.DECISION_MADE)
-    # A refusal is in our words. What a command does is in its author's, which stay in the store.
-    ours = decision.kind == "policy" or decision.outcome is Decided.REJECTED
-    log.emit(
-        event,
-        alias=str(decision.alias),
-        decision_id=decision.short,
-        outcome=decision.outcome,
-        candidate=str(decision.candidate) if decision.candidate else None,
-        reason=decision.reason if ours else f"{decision.kind} by {decision.actor}",
     )

@@ -1,224 +1,136 @@
-"""Decide what an alias should serve, and carry it out.
+"""Decide what an alias should serve, by policy: read, let the pure rule decide, commit the decision, carry it out.
 
-By policy: read the job's candidates and their evidence, let the pure rule decide, and commit the decision with its
-history row. By command: what a person asked for, through the same batches. `carry_out` does the rest.
+An alias that is looked at without a job (its own timer) first sees to what it serves: an open intent, somebody else's
+change of the default, a watch that is due, an endpoint that is gone.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from ratchet.application.carry_out import Hands, announce, carry_out, look_for_drift, opened, watches_default
-from ratchet.application.state import (
-    Stored,
-    create,
-    find_all,
-    load,
-    load_alias,
-    load_keyed,
-    remember_rule,
-)
-from ratchet.domain.alias import advance, timer, with_wait
-from ratchet.domain.decide import Decision, Outcome, Ruling, Situation, decide, decision_key, evidence_digest
-from ratchet.domain.events import PromotionDue
-from ratchet.domain.gates import Candidate
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey
+from ratchet.application.carry_out import carry_out, opened
+from ratchet.application.decisions import announce, announce_last, change, look_again, record
+from ratchet.application.drift import look_for_drift
+from ratchet.application.gather import Gathered, gather, ripe
+from ratchet.application.hands import Hands
+from ratchet.application.state import Stored, load, load_alias, remember_rule
+from ratchet.application.watch import look_at_current, watch
+from ratchet.domain import approval
+from ratchet.domain.alias import ask_of, with_wait
+from ratchet.domain.decide import Decision, Outcome, Ruling, Stage, Test, decide, decision_key
+from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
+from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
-from ratchet.domain.policy import Apply, Policy, Rules, Until
-from ratchet.domain.records import (
-    Alias,
-    Checkpoint,
-    CheckpointState,
-    Job,
-    Pointer,
-    Purpose,
-    Rule,
-    RunOutcome,
-    SmokeRun,
-    run_key,
-)
+from ratchet.domain.policy import Apply, Policy
+from ratchet.domain.records import Alias, Ask, Checkpoint, Rule
 from ratchet.ports import Commit, RetryableError, Write
 
-_ATTEMPTS = 3
 _STRUCK_WITH_DECISION = 14
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What one decision was read from."""
-
-    alias: Stored[Alias]
-    situation: Situation
-    checkpoints: Sequence[Stored[Checkpoint]]
-
-
-def enforce_promotion(due: PromotionDue, hands: Hands, *, rules: Rules, release: int) -> Handled:
+def enforce_promotion(due: PromotionDue, hands: Hands) -> Handled:
     """Carry on what is open, then decide what is due.
 
     Raises:
         RetryableError: also when a newer release has already decided for this alias.
     """
-    alias = load_alias(hands.store, due.alias)
-    if alias.value.intent is not None:
+    stored = load_alias(hands.store, due.alias)
+    if stored.value.intent is not None:
         carried = carry_out(hands, due.alias)
-        alias = load_alias(hands.store, due.alias)
-        if alias.value.intent is not None:
+        stored = load_alias(hands.store, due.alias)
+        if stored.value.intent is not None:
             return carried
-    look_for_drift(hands, due.alias)
-    policy = rules.policy_for(due.alias)
-    if policy is None:
-        return Ignored("no_policy")
-    if release < alias.value.release:
+    policy = hands.rules.policy_for(due.alias)
+    if due.job is None:
+        _lapse(hands, stored)
+        look_for_drift(hands, due.alias, policy)
+    if policy is not None and hands.release < stored.value.release:
         raise RetryableError("an older release does not decide")
-    jobs = [due.job] if due.job is not None else [wait.job for wait in alias.value.waiting]
-    handled: Handled = Ignored("nothing_due")
-    for job in jobs:
-        handled = _decide(hands, due.alias, job, policy, rules, release)
-    return handled
+    if due.job is None:
+        return _look(hands, due.alias, policy)
+    return Ignored("no_policy") if policy is None else _decide(hands, due.alias, due.job, policy)
 
 
-def _decide(hands: Hands, key_: AliasKey, job: JobKey, policy: Policy, rules: Rules, release: int) -> Handled:
+def _look(hands: Hands, key: AliasKey, policy: Policy | None) -> Handled:
+    """The alias's own time has come: for what it serves, and for every job that waits."""
+    handled: Handled | None = None
+    if policy is not None:
+        look_at_current(hands, key, policy)
+        handled = watch(hands, key, policy)
+        for wait in load_alias(hands.store, key).value.waiting:
+            handled = _decide(hands, key, wait.job, policy)
+    if handled is not None:
+        return handled
+    # Nothing is due but the next look, which nobody else has set.
+    look_again(hands, load_alias(hands.store, key))
+    return Ignored("nothing_due")
+
+
+def _lapse(hands: Hands, stored: Stored[Alias]) -> None:
+    """A hold with an end is over by itself."""
+    hold = stored.value.hold
+    if hold is not None and not hold.live(hands.clock.now()):
+        after = replace(stored.value, hold=None, generation=stored.value.generation + 1)
+        change(hands, stored, after, "released", f"the time of the hold is over: {hold.reason}")
+
+
+def _decide(hands: Hands, key: AliasKey, job: JobKey, policy: Policy) -> Handled:
     """One job's candidates for one alias; a lost race reads and decides again."""
     while True:
-        read = _read(hands, key_, job, policy)
-        if read is None:
+        now = hands.clock.now()
+        found = gather(hands, key, job, policy, now)
+        if found is None:
             return Ignored("unknown_job")
-        alias = read.alias.value
+        alias = found.alias.value
         if alias.intent is not None:
-            return carry_out(hands, key_)
-        waiting = [
-            stored for stored in read.checkpoints if key_ in stored.value.open_aliases and _ripe(stored.value, policy)
-        ]
+            return carry_out(hands, key)
+        waiting = [s for s in found.checkpoints if key in s.value.open_aliases and ripe(s.value, policy)]
         if not waiting:
-            _announce_last(hands, alias)
+            announce_last(hands, alias)
             return Ignored("decided")
-        ruling = decide(read.situation)
-        evidence = evidence_digest(read.situation)
-        identity = decision_key(key_, alias.generation, policy.digest, evidence, ruling)
+        ruling = decide(policy, found.evidence, found.standing, now)
+        identity = decision_key(key, alias.generation, policy.digest, found.evidence.digest, ruling, job)
         known = load(hands.store, Decision, identity)
         if known is not None:
-            announce(hands, known.value, alias.serial, carried_out=False, again=True)
-            _look_again(hands, read.alias)
+            _ask_for_tests(hands, key, ruling.tests)
+            announce(hands, known.value, alias.serial, again=True)
+            look_again(hands, found.alias)
             if known.value.final:
                 # Opened anew since, by a worker that still had the rules of before.
                 for stored in waiting:
                     hands.store.commit([_strike(stored, known.value, policy)], hands.ids.fresh())
             return Ignored("known")
-        decision = _decision(hands, identity, read, ruling, evidence)
-        _remember_rules(hands, policy, rules)
-        if _commit(hands, read, decision, policy, waiting, release):
+        decision = _decision(identity, found, ruling, policy, now)
+        _remember_rules(hands, policy)
+        if _commit(hands, found, decision, ruling, policy, waiting):
             break
-    announce(hands, decision, alias.serial, carried_out=False)
+    _ask_for_tests(hands, key, ruling.tests)
+    announce(hands, decision, alias.serial)
     if decision.outcome is Outcome.PROMOTED:
-        return carry_out(hands, key_)
+        return carry_out(hands, key)
     return Recorded()
 
 
-def _read(hands: Hands, key_: AliasKey, job_key: JobKey, policy: Policy) -> _Read | None:
-    """Two bounded queries (the job's checkpoints and runs) and a handful of keys; a line is never scanned."""
-    job = load_keyed(hands.store, Job, job_key)
-    if job is None:
-        return None
-    alias = load_alias(hands.store, key_)
-    all_held = load_alias(hands.store, ALL_ALIASES).value.hold
-    checkpoints = find_all(hands.store, Checkpoint, job=str(job_key))
-    runs = [stored.value for stored in find_all(hands.store, SmokeRun, job=str(job_key))]
-    candidates = [Candidate(checkpoint=c.value, runs=_runs_of(c.value.key, runs, policy)) for c in checkpoints]
-    known = {candidate.key: candidate for candidate in candidates}
-    current = alias.value.current
-    last_good = alias.value.last_good[0] if alias.value.last_good else None
-    situation = Situation(
-        policy=policy,
-        job=job.value,
-        # A checkpoint that this policy never selected, or no longer does, is not its candidate.
-        candidates=[
-            c
-            for c in candidates
-            if (key_ in c.checkpoint.open_aliases or str(key_) in c.checkpoint.decided) and _ripe(c.checkpoint, policy)
-        ],
-        current=_pointed(hands, current, known, policy),
-        last_good=_pointed(hands, last_good, known, policy),
-        quarantine=frozenset(alias.value.quarantine),
-        hold=alias.value.hold or all_held,
-        now=hands.clock.now(),
-    )
-    return _Read(alias, situation, checkpoints)
-
-
-def _ripe(checkpoint: Checkpoint, policy: Policy) -> bool:
-    """One by one, a checkpoint is judged when its own tests have ended; by the job, `settle` waits for all of them.
-
-    Without this, the first one tested would decide of those still under test, for good.
-    """
-    if policy.until is Until.JOB_TERMINAL or Apply.VERTEX_DEFAULT in policy.apply:
-        return True
-    if checkpoint.state is not CheckpointState.READY:
-        return checkpoint.state is CheckpointState.GONE
-    return {evidence.suite_digest for evidence in policy.evidence} <= set(checkpoint.tested)
-
-
-def _pointed(
-    hands: Hands, pointer: Pointer | None, known: Mapping[CheckpointKey, Candidate], policy: Policy
-) -> Candidate | None:
-    if pointer is None:
-        return None
-    if pointer.checkpoint in known:
-        return known[pointer.checkpoint]
-    return candidate_of(hands, pointer.checkpoint, policy)
-
-
-def candidate_of(hands: Hands, key_: CheckpointKey, policy: Policy) -> Candidate | None:
-    """One checkpoint with its evidence, by key."""
-    stored = load_keyed(hands.store, Checkpoint, key_)
-    if stored is None:
-        return None
-    runs = []
-    for evidence in policy.evidence:
-        for attempt in range(1, _ATTEMPTS + 1):
-            run = load(hands.store, SmokeRun, run_key(key_, evidence.suite_digest, Purpose.GATE, "-", attempt))
-            if run is None:
-                break
-            runs.append(run.value)
-            if run.value.outcome is not RunOutcome.INCONCLUSIVE:
-                break
-    return Candidate(checkpoint=stored.value, runs=_runs_of(key_, runs, policy))
-
-
-def _runs_of(key_: CheckpointKey, runs: Sequence[SmokeRun], policy: Policy) -> Mapping[str, SmokeRun]:
-    """By suite, the newest attempt that has ended."""
-    found: dict[str, SmokeRun] = {}
-    for evidence in policy.evidence:
-        ended = [
-            run
-            for run in runs
-            if run.checkpoint == key_
-            and run.suite_digest == evidence.suite_digest
-            and run.purpose is Purpose.GATE
-            and run.outcome is not None
-        ]
-        if ended:
-            found[evidence.suite] = max(ended, key=lambda run: run.attempt)
-    return found
-
-
-def _decision(hands: Hands, identity: str, read: _Read, ruling: Ruling, evidence: str) -> Decision:
-    policy, alias = read.situation.policy, read.alias.value
-    steps = {candidate.key: candidate.checkpoint.step for candidate in read.situation.candidates}
+def _decision(identity: str, found: Gathered, ruling: Ruling, policy: Policy, now: datetime) -> Decision:
+    alias = found.alias.value
+    steps = {candidate.key: candidate.step for candidate in found.evidence.candidates}
     return Decision(
         id=identity,
         alias=alias.key,
         kind="policy",
         outcome=ruling.outcome,
         reason=ruling.reason,
-        at=hands.clock.now(),
+        at=now,
         actor="policy",
         actor_verified=True,
         generation=alias.generation,
         serial=alias.serial,
+        stage=ruling.stage,
         policy=policy.name,
         policy_digest=policy.digest,
-        evidence_digest=evidence,
-        job=read.situation.job.key,
+        evidence_digest=found.evidence.digest,
+        job=found.job.key,
         candidate=ruling.candidate,
         candidate_step=steps.get(ruling.candidate) if ruling.candidate else None,
         baseline=ruling.baseline,
@@ -227,41 +139,44 @@ def _decision(hands: Hands, identity: str, read: _Read, ruling: Ruling, evidence
         suites={evidence.suite: evidence.suite_digest for evidence in policy.evidence},
         assessments=ruling.assessments,
         trace=ruling.trace,
+        evidence=found.evidence,
+        standing=found.standing,
     )
 
 
-def _remember_rules(hands: Hands, policy: Policy, rules: Rules) -> None:
+def _remember_rules(hands: Hands, policy: Policy) -> None:
     remember_rule(hands.store, hands.ids, Rule(digest=policy.digest, kind="policy", name=policy.name, text=policy.text))
     for evidence in policy.evidence:
-        suite = rules.suites[evidence.suite]
+        suite = hands.rules.suites[evidence.suite]
         rule = Rule(digest=suite.digest, kind="suite", name=suite.name, text=suite.text)
         remember_rule(hands.store, hands.ids, rule)
 
 
 def _commit(
     hands: Hands,
-    read: _Read,
+    found: Gathered,
     decision: Decision,
+    ruling: Ruling,
     policy: Policy,
     waiting: Sequence[Stored[Checkpoint]],
-    release: int,
 ) -> bool:
     """The decision with its history row, the alias, the struck checkpoints, and for a promotion the intent."""
-    before = read.alias.value
-    assert decision.job is not None
+    before = found.alias.value
     after = replace(
         before,
-        waiting=with_wait(before.waiting, decision),
-        last_decision=decision.id,
+        waiting=with_wait(before, decision, tests=bool(ruling.tests)),
+        approvals=_asked(before, decision, policy),
         policy_digest=policy.digest,
-        release=max(before.release, release),
+        release=max(before.release, hands.release),
     )
     writes: list[Write] = []
     if decision.outcome is Outcome.PROMOTED:
-        target = next(c.checkpoint for c in read.situation.candidates if c.key == decision.candidate)
+        target = next(s.value for s in found.checkpoints if s.value.key == decision.candidate)
         apply = Apply.VERTEX_DEFAULT in policy.apply
-        after, decision, writes = opened(hands, after, decision, target, read.situation.job.model, apply=apply)
-    writes += record(read.alias, after, decision)
+        after, decision, writes = opened(
+            hands, after, decision, target, found.job.model, apply=apply, policy=policy, best=ruling.best
+        )
+    writes += record(found.alias, after, decision)
     if decision.final:
         writes += [_strike(stored, decision, policy) for stored in waiting[:_STRUCK_WITH_DECISION]]
     if hands.store.commit(writes, hands.ids.fresh()) is Commit.CONFLICT:
@@ -271,20 +186,43 @@ def _commit(
     return True
 
 
-def record(stored: Stored[Alias], after: Alias, decision: Decision) -> list[Write]:
-    """The writes that every decision makes: itself, its history row, and the alias."""
-    advanced, row = advance(
-        stored.value,
-        after,
-        kind=f"decision.{decision.outcome}" if decision.kind == "policy" else f"command.{decision.kind}",
-        at=decision.at,
-        actor=decision.actor,
+def _asked(alias: Alias, decision: Decision, policy: Policy) -> tuple[Ask, ...]:
+    """What people are asked after this decision: of its job the same as before, anew, or nothing any more."""
+    others = tuple(ask for ask in alias.approvals if ask.job != decision.job)
+    before = ask_of(alias, decision.job)
+    if decision.waiting_for != Stage.APPROVAL:
+        return others if decision.final else alias.approvals
+    assert decision.candidate is not None
+    assert decision.until is not None
+    assert decision.job is not None
+    if before is not None and approval.about(before, decision.candidate, decision.evidence_digest, policy.digest):
+        return alias.approvals
+    ask = Ask(
         decision=decision.id,
-        reason=decision.reason,
+        job=decision.job,
+        candidate=decision.candidate,
+        evidence=decision.evidence_digest,
+        policy=policy.digest,
+        asked_at=decision.at,
+        until=decision.until,
     )
-    watched = watches_default(advanced)
-    advanced = replace(advanced, next_look_at=timer(advanced, decision.at, watches_default=watched))
-    return [create(decision), create(row), stored.write(advanced)]
+    return (*others, ask)
+
+
+def _ask_for_tests(hands: Hands, key: AliasKey, tests: Sequence[Test]) -> None:
+    """The runs that a decision lacks; asking twice does no harm."""
+    for test in tests:
+        due = SmokeTestDue(
+            checkpoint=test.checkpoint,
+            suite=test.suite_digest,
+            purpose=test.purpose,
+            occasion=test.occasion,
+            alias=key,
+        )
+        identity = digest(
+            Topic.SMOKE_TESTS, str(test.checkpoint), test.suite_digest, test.purpose, test.occasion, str(key)
+        )
+        hands.bus.publish(Event(topic=Topic.SMOKE_TESTS, id=identity, source="enforce_promotion", payload=due))
 
 
 def _strike(stored: Stored[Checkpoint], decision: Decision, policy: Policy) -> Write:
@@ -298,20 +236,3 @@ def _strike(stored: Stored[Checkpoint], decision: Decision, policy: Policy) -> W
             next_look_at=checkpoint.next_look_at if still or checkpoint.open_suites else None,
         )
     )
-
-
-def _look_again(hands: Hands, stored: Stored[Alias]) -> None:
-    """Nothing has changed but the time: set the timer anew, which needs no history row."""
-    alias = stored.value
-    at = timer(alias, hands.clock.now(), watches_default=watches_default(alias))
-    if at is not None:
-        hands.store.commit([stored.write(replace(alias, next_look_at=at))], hands.ids.fresh())
-
-
-def _announce_last(hands: Hands, alias: Alias) -> None:
-    """A redelivered trigger finds everything decided: whoever subscribes hears of the last decision once more."""
-    if alias.last_decision is not None:
-        last = load(hands.store, Decision, alias.last_decision)
-        if last is not None:
-            carried_out = alias.current is not None and alias.current.decision == alias.last_decision
-            announce(hands, last.value, alias.serial, carried_out=carried_out, again=True)

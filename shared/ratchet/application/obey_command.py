@@ -4,33 +4,33 @@ A command's decision is keyed by the command alone: one that is delivered again 
 `hold` after a `release` does nothing. A refusal is a decision too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 
 from ratchet import log
-from ratchet.application.carry_out import Hands, announce, carry_out, opened
-from ratchet.application.enforce_promotion import candidate_of, record
+from ratchet.application.carry_out import carry_out, opened
+from ratchet.application.decisions import announce, record
+from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.gather import candidate_of
+from ratchet.application.hands import Hands
+from ratchet.application.roll_back import Answer, refused, roll_back
 from ratchet.application.state import Stored, load, load_alias, load_keyed
+from ratchet.domain import approval
 from ratchet.domain.decide import Decision, Outcome, command_key, why_not
-from ratchet.domain.events import Command, Verb
+from ratchet.domain.events import Command, PromotionDue, Verb
 from ratchet.domain.gates import Assessment, Verdict, assess
-from ratchet.domain.keys import ALL_ALIASES
+from ratchet.domain.keys import ALL_ALIASES, JobKey
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
-from ratchet.domain.policy import Apply, Policy, Rules
-from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Job, Model, Pointer
-from ratchet.ports import Commit, ProviderError, Write
+from ratchet.domain.policy import Apply, ApprovalWhen, Policy
+from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Job, Vote
+from ratchet.ports import Commit
+
+_LEAVE_OPEN = (Verb.HOLD, Verb.RELEASE)
+"""What may be asked of all aliases at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What becomes of the alias, and the decision that says why."""
-
-    alias: Alias
-    decision: Decision
-    writes: tuple[Write, ...] = ()
-
-
-def obey_command(command: Command, hands: Hands, *, rules: Rules) -> Handled:
+def obey_command(command: Command, hands: Hands) -> Handled:
     """Hold, release and roll-back always run, whatever the release of the code.
 
     Raises:
@@ -43,47 +43,54 @@ def obey_command(command: Command, hands: Hands, *, rules: Rules) -> Handled:
             announce(hands, known.value, known.value.serial, carried_out=False, again=True)
             return Ignored("known")
         stored = load_alias(hands.store, command.alias)
-        blank = _blank(command, identity, stored.value, hands)
-        if hands.clock.now() > command.expires_at:
-            answer = _refuse(stored.value, blank, "the command had expired")
-        elif command.alias == ALL_ALIASES and command.verb not in (Verb.HOLD, Verb.RELEASE):
-            answer = _refuse(stored.value, blank, "only hold and release are for all aliases")
-        else:
-            answer = _answer(hands, command, stored.value, blank, rules)
+        blank = _blank(command, identity, stored.value, hands.clock.now())
+        answer = _answer(hands, command, stored.value, blank)
         if _commit(hands, stored, answer):
             break
-    announce(hands, answer.decision, answer.alias.serial, carried_out=False)
+    announce(hands, answer.decision, answer.alias.serial)
     if answer.alias.intent is not None and answer.alias.intent.decision == identity:
         return carry_out(hands, command.alias)
-    return Recorded() if answer.decision.outcome is not Outcome.REJECTED else Ignored("refused")
+    if answer.decision.outcome is Outcome.REJECTED:
+        return Ignored("refused")
+    if command.verb in (Verb.APPROVE, Verb.REJECT, Verb.RELEASE) and command.alias != ALL_ALIASES:
+        # What waited for this is decided at once, not by the next sweep.
+        enforce_promotion(PromotionDue(alias=command.alias, job=answer.decision.job, reason=command.verb), hands)
+    return Recorded()
 
 
-def _answer(hands: Hands, command: Command, alias: Alias, decision: Decision, rules: Rules) -> _Answer:
+def _answer(hands: Hands, command: Command, alias: Alias, decision: Decision) -> Answer:
+    if decision.at > command.expires_at:
+        return refused(alias, decision, "the command had expired")
+    if command.alias == ALL_ALIASES and command.verb not in _LEAVE_OPEN:
+        return refused(alias, decision, "only hold and release are for all aliases")
+    if command.alias != command.alias.served:
+        return refused(alias, decision, "a shadow of a policy decides nothing; name the alias itself")
     match command.verb:
         case Verb.HOLD:
-            return _hold(hands, command, alias, decision)
+            return _hold(command, alias, decision)
         case Verb.RELEASE:
-            return _release(hands, command, alias, decision)
+            return _release(command, alias, decision)
         case Verb.ROLL_BACK:
-            return _roll_back(hands, command, alias, decision)
+            return roll_back(hands, alias, decision, hands.rules.policy_for(command.alias))
         case Verb.PROMOTE:
-            return _promote(hands, command, alias, decision, rules)
+            return _promote(hands, command, alias, decision)
+        case Verb.APPROVE | Verb.REJECT:
+            return _vote(hands, command, alias, decision)
 
 
-def _commit(hands: Hands, stored: Stored[Alias], answer: _Answer) -> bool:
-    after = replace(answer.alias, last_decision=answer.decision.id)
-    writes = [*answer.writes, *record(stored, after, answer.decision)]
+def _commit(hands: Hands, stored: Stored[Alias], answer: Answer) -> bool:
+    writes = [*answer.writes, *record(stored, answer.alias, answer.decision)]
     return hands.store.commit(writes, hands.ids.fresh()) is Commit.COMMITTED
 
 
-def _blank(command: Command, identity: str, alias: Alias, hands: Hands) -> Decision:
+def _blank(command: Command, identity: str, alias: Alias, now: datetime) -> Decision:
     return Decision(
         id=identity,
         alias=command.alias,
         kind=command.verb,
         outcome=Outcome.KEPT_CURRENT,
         reason=command.reason,
-        at=hands.clock.now(),
+        at=now,
         actor=command.actor,
         actor_verified=command.actor_verified,
         generation=alias.generation,
@@ -91,110 +98,95 @@ def _blank(command: Command, identity: str, alias: Alias, hands: Hands) -> Decis
     )
 
 
-def _refuse(alias: Alias, decision: Decision, why: str) -> _Answer:
-    return _Answer(alias=alias, decision=replace(decision, outcome=Outcome.REJECTED, reason=f"refused: {why}"))
-
-
-def _hold(hands: Hands, command: Command, alias: Alias, decision: Decision) -> _Answer:
-    hold = Hold(actor=command.actor, reason=command.reason, since=hands.clock.now())
+def _hold(command: Command, alias: Alias, decision: Decision) -> Answer:
+    hold = Hold(actor=command.actor, reason=command.reason, since=decision.at)
     log.emit(log.Event.ALIAS_HELD, alias=str(command.alias), actor=command.actor)
     reason = f"held by {command.actor}: {command.reason}"
     after = replace(alias, hold=hold, generation=alias.generation + 1)
-    return _Answer(alias=after, decision=replace(decision, reason=reason))
+    return Answer(alias=after, decision=replace(decision, reason=reason))
 
 
-def _release(hands: Hands, command: Command, alias: Alias, decision: Decision) -> _Answer:
+def _release(command: Command, alias: Alias, decision: Decision) -> Answer:
     if alias.hold is None:
-        return _refuse(alias, decision, "it is not held")
+        return refused(alias, decision, "it is not held")
     log.emit(log.Event.ALIAS_RELEASED, alias=str(command.alias), actor=command.actor)
-    # What waited for the hold is decided at once.
-    waiting = tuple(replace(wait, until=hands.clock.now()) for wait in alias.waiting)
-    after = replace(alias, hold=None, waiting=waiting, generation=alias.generation + 1)
-    return _Answer(alias=after, decision=replace(decision, reason=f"released by {command.actor}: {command.reason}"))
+    # Also by the sweep, if nobody lives to decide at once; and what somebody else made the default is agreed to.
+    waiting = tuple(replace(wait, until=decision.at) for wait in alias.waiting)
+    after = replace(alias, hold=None, waiting=waiting, tolerated=alias.drift, generation=alias.generation + 1)
+    return Answer(alias=after, decision=replace(decision, reason=f"released by {command.actor}: {command.reason}"))
 
 
-def _roll_back(hands: Hands, command: Command, alias: Alias, decision: Decision) -> _Answer:
-    """To the last good that answers one call; what served is quarantined, and the alias is held."""
-    if alias.intent is not None:
-        return _refuse(alias, decision, "a promotion is being carried out; hold it, or wait for its end")
-    if alias.current is None:
-        return _refuse(alias, decision, "nothing serves")
-    skipped: list[str] = []
-    for pointer in alias.last_good:
-        target = load_keyed(hands.store, Checkpoint, pointer.checkpoint)
-        if target is not None and _answers(hands, pointer):
-            break
-        skipped.append(f"step {pointer.step} does not answer")
-    else:
-        return _refuse(alias, decision, "; ".join(skipped) or "nothing served before")
-    to = target.value
-    words = f"{command.reason}; back to step {to.step} of job {to.job.id}, step {alias.current.step} is quarantined"
-    decision = replace(
-        decision,
-        outcome=Outcome.ROLLED_BACK,
-        reason="; ".join([words, *skipped]),
-        candidate=to.key,
-        candidate_step=to.step,
-        baseline=alias.current.checkpoint,
-    )
-    after = replace(
-        alias,
-        quarantine=tuple(sorted({*alias.quarantine, alias.current.checkpoint})),
-        hold=Hold(actor=command.actor, reason=f"rolled back: {command.reason}", since=hands.clock.now()),
-        generation=alias.generation + 1,
-    )
-    # Only a default that this alias has set is set back.
-    row = load_keyed(hands.store, Model, pointer.model) if pointer.model else None
-    owned = row is not None and row.value.owner == alias.key
-    after, decision, writes = opened(hands, after, decision, to, pointer.model, apply=owned)
-    assert after.intent is not None
-    after = replace(after, intent=replace(after.intent, roll_back=True))
-    return _Answer(alias=after, decision=decision, writes=tuple(writes))
+def _vote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> Answer:
+    """A vote counts for what its author has seen: the candidate, evidence and policy of the decision that asks."""
+    ask = next((ask for ask in alias.approvals if ask.decision == command.decision), None)
+    if ask is None:
+        other = f"; what waits is d-{alias.approvals[-1].decision[:6]}" if alias.approvals else ""
+        return refused(alias, decision, f"nothing waits for this approval any more{other}")
+    decision = replace(decision, job=ask.job, candidate=ask.candidate, evidence_digest=ask.evidence)
+    policy = hands.rules.policy_for(command.alias)
+    if policy is None or policy.digest != ask.policy:
+        return refused(alias, decision, "the policy has changed since; it will be asked anew")
+    if decision.at >= ask.until:
+        return refused(alias, decision, f"the approval expired at {ask.until:%Y-%m-%dT%H:%MZ}")
+    objection = approval.objection(policy.approval, command.actor, _triggers(hands, ask.job))
+    if objection is not None:
+        return refused(alias, decision, objection)
+    approves = command.verb is Verb.APPROVE
+    vote = Vote(actor=command.actor, approves=approves, at=decision.at, reason=command.reason)
+    # Of one person the last word counts.
+    votes = (*(earlier for earlier in ask.votes if earlier.actor != command.actor), vote)
+    asks = tuple(replace(each, votes=votes) if each.job == ask.job else each for each in alias.approvals)
+    waiting = tuple(replace(w, until=decision.at) if w.job == ask.job else w for w in alias.waiting)
+    words = f"{'approved' if approves else 'rejected'} by {command.actor}: {command.reason}"
+    after = replace(alias, approvals=asks, waiting=waiting, generation=alias.generation + 1)
+    return Answer(alias=after, decision=replace(decision, reason=words))
 
 
-def _answers(hands: Hands, pointer: Pointer) -> bool:
-    try:
-        hands.providers.of(pointer.checkpoint.job).probe(pointer.target)
-    except ProviderError:
-        return False
-    return True
+def _triggers(hands: Hands, key: JobKey) -> tuple[str, ...]:
+    job = load_keyed(hands.store, Job, key)
+    return job.value.triggers if job is not None else ()
 
 
-def _promote(hands: Hands, command: Command, alias: Alias, decision: Decision, rules: Rules) -> _Answer:
+def _promote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> Answer:
     """What a policy would promote too, or, forced, whatever answers."""
     if alias.intent is not None:
-        return _refuse(alias, decision, "another promotion is being carried out")
+        return refused(alias, decision, "another promotion is being carried out")
     stored = load_keyed(hands.store, Checkpoint, command.checkpoint) if command.checkpoint else None
     if stored is None or stored.value.target is None or stored.value.state is not CheckpointState.READY:
-        return _refuse(alias, decision, "no such checkpoint, or it is not ready")
+        return refused(alias, decision, "no such checkpoint, or it is not ready")
     checkpoint = stored.value
     decision = replace(decision, candidate=checkpoint.key, candidate_step=checkpoint.step, job=checkpoint.job)
     if alias.current is not None and alias.current.checkpoint == checkpoint.key:
-        return _refuse(alias, decision, "it already serves")
-    policy = rules.policy_for(command.alias)
+        return refused(alias, decision, "it already serves")
+    policy = hands.rules.policy_for(command.alias)
     if not command.force:
         if checkpoint.key in alias.quarantine:
-            return _refuse(alias, decision, "it is quarantined; --force promotes it all the same")
+            return refused(alias, decision, "it is quarantined; --force promotes it all the same")
         assessment = _assessed(hands, checkpoint, alias, policy)
         if assessment is None:
-            return _refuse(alias, decision, "no policy is about this alias; --force promotes it all the same")
+            return refused(alias, decision, "no policy is about this alias; --force promotes it all the same")
         decision = replace(decision, assessments=(assessment,))
-        if assessment.verdict is not Verdict.PASS:
-            return _refuse(alias, decision, f"{why_not(assessment)}; --force promotes it all the same")
+        if assessment.verdict not in (Verdict.PASS, Verdict.WARN):
+            return refused(alias, decision, f"{why_not(assessment)}; --force promotes it all the same")
+        if policy is not None and policy.approval.when is not ApprovalWhen.NEVER:
+            words = "the policy asks for approvals, which one person cannot give alone"
+            return refused(alias, decision, f"{words}; --force promotes it all the same")
     by = f"{'forced' if command.force else 'promoted'} by {command.actor}: {command.reason}"
     decision = replace(decision, outcome=Outcome.PROMOTED, reason=by)
     quarantine = tuple(key for key in alias.quarantine if key != checkpoint.key)
     after = replace(alias, quarantine=quarantine, generation=alias.generation + 1)
     apply = policy is not None and Apply.VERTEX_DEFAULT in policy.apply
     job = load_keyed(hands.store, Job, checkpoint.job)
-    after, decision, writes = opened(hands, after, decision, checkpoint, job.value.model if job else None, apply=apply)
-    return _Answer(alias=after, decision=decision, writes=tuple(writes))
+    model = job.value.model if job else None
+    after, decision, writes = opened(hands, after, decision, checkpoint, model, apply=apply, policy=policy)
+    return Answer(alias=after, decision=decision, writes=tuple(writes))
 
 
 def _assessed(hands: Hands, checkpoint: Checkpoint, alias: Alias, policy: Policy | None) -> Assessment | None:
     if policy is None:
         return None
-    candidate = candidate_of(hands, checkpoint.key, policy)
+    against = alias.current.checkpoint if alias.current else None
+    candidate = candidate_of(hands, checkpoint.key, policy, against)
     assert candidate is not None
-    baseline = candidate_of(hands, alias.current.checkpoint, policy) if alias.current else None
+    baseline = candidate_of(hands, against, policy, None) if against else None
     return assess(policy, candidate, baseline, hands.clock.now())

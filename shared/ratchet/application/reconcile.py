@@ -86,17 +86,26 @@ def _postponed(world: _World, stored: Stored[Timed], now: datetime) -> bool:
     """Move the timer first, so that one who is killed here wakes nobody twice at once, and nobody never."""
     assert stored.snapshot is not None
     looks = stored.snapshot.looks
-    if looks == STUCK_AFTER:
+    if looks == STUCK_AFTER and not _waits_for_a_decision(stored.value):
         log.emit(log.Event.TIMER_STUCK, collection=stored.snapshot.key.collection, document=stored.snapshot.key.id[:6])
     delay = timedelta(days=1) if looks >= STUCK_AFTER else timedelta(minutes=min(2**looks, 60))
     postpone = Postpone(stored.snapshot.key, now + delay, stored.snapshot.token)
     return world.store.commit([postpone], world.ids.fresh()) is Commit.COMMITTED
 
 
+def _waits_for_a_decision(record: Alias | SmokeRun | Checkpoint | Job) -> bool:
+    """An approval or a hold may take days; the alias has a timer of its own, which tells when that is stuck."""
+    return isinstance(record, Checkpoint) and not record.open_suites and bool(record.open_aliases)
+
+
 def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue | SmokeTestDue | TuningJobHint]:
     match record:
         case Alias():
-            return [PromotionDue(alias=record.key, job=None, reason="due")]
+            # Their jobs may rest, and what serves, or is tested once more, may vanish long after.
+            jobs = {wait.job for wait in record.waiting if wait.tests_since is not None}
+            jobs |= {record.current.checkpoint.job} if record.current is not None else set()
+            hints = [TuningJobHint(job=job, reason="in use") for job in sorted(jobs)]
+            return [PromotionDue(alias=record.key, job=None, reason="due"), *hints]
         case SmokeRun():
             return [
                 SmokeTestDue(
@@ -104,6 +113,7 @@ def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue
                     suite=record.suite_digest,
                     purpose=record.purpose,
                     occasion=record.occasion,
+                    alias=record.alias,
                 )
             ]
         case Job():

@@ -1,7 +1,7 @@
 """Record a checkpoint, and say which suites must run on it.
 
 Merging only fills what is absent. A value that differs later from an immutable one is kept as a conflict, once, and
-alarms; the first stays.
+alarms; the first stays. What the job says of itself never differs: see `track_tuning_job`.
 """
 
 from dataclasses import replace
@@ -12,12 +12,14 @@ from ratchet.application.state import Stored, load_keyed
 from ratchet.domain.events import CheckpointSeen, Event, SmokeTestDue, Topic
 from ratchet.domain.keys import digest
 from ratchet.domain.outcomes import Ignored, Outcome, Recorded
-from ratchet.domain.policy import Policy, Rules, selects
 from ratchet.domain.records import Checkpoint, CheckpointState, Conflict, Purpose
+from ratchet.domain.rules import Rules, Traits, selects
 from ratchet.ports import Bus, Clock, Commit, Ids, Store
 
 LOST_MESSAGE = timedelta(minutes=10)
 """After this long without a verdict or a decision, somebody asks again: a message may have been lost."""
+OF_THE_JOB = ("base_model", "name", "labels", "datasets", "job_created_at")
+"""What a checkpoint knows of its job; most of it is what policies select by."""
 _KEPT_CONFLICTS = 5
 
 
@@ -71,7 +73,8 @@ def merge(before: Checkpoint | None, seen: CheckpointSeen, rules: Rules, since: 
     state = _state(filled, seen)
     filled = replace(filled, state=state, unlisted_since=None if seen.listed else known.unlisted_since or seen.seen_at)
     is_back = known.state is CheckpointState.GONE and seen.listed  # what was open was given up when it went
-    if is_back or filled.selected_under != rules.digest:
+    # By what was told later, a policy may be about it after all.
+    if is_back or filled.selected_under != rules.digest or _traits(filled) != _traits(known):
         filled = _selected(filled, rules, since)
     if filled == known and before is not None:
         return before
@@ -80,7 +83,7 @@ def merge(before: Checkpoint | None, seen: CheckpointSeen, rules: Rules, since: 
 
 def _filled(known: Checkpoint, seen: CheckpointSeen) -> Checkpoint:
     """Fill what is absent; note what contradicts."""
-    changes: dict[str, object] = {}
+    changes: dict[str, object] = {name: getattr(seen, name) for name in OF_THE_JOB if not getattr(known, name)}
     conflicts = list(known.conflicts)
 
     def contradict(name: str, first: object, later: object) -> None:
@@ -111,7 +114,8 @@ def _state(checkpoint: Checkpoint, seen: CheckpointSeen) -> CheckpointState:
 
 def _selected(checkpoint: Checkpoint, rules: Rules, since: datetime) -> Checkpoint:
     """Open what the policies in force ask for and is not yet tested or decided under them."""
-    policies = [policy for policy in rules.policies if _selects(policy, checkpoint, since)]
+    traits = _traits(checkpoint)
+    policies = [policy for policy in rules.policies if selects(policy, traits, since) is None]
     wanted = {evidence.suite_digest for policy in policies for evidence in policy.evidence}
     undecided = {policy.alias for policy in policies if checkpoint.decided.get(str(policy.alias)) != policy.digest}
     return replace(
@@ -122,10 +126,14 @@ def _selected(checkpoint: Checkpoint, rules: Rules, since: datetime) -> Checkpoi
     )
 
 
-def _selects(policy: Policy, checkpoint: Checkpoint, since: datetime) -> bool:
-    job = checkpoint.job
-    created_at = checkpoint.job_created_at
-    return selects(policy, job.provider, checkpoint.base_model, checkpoint.labels, created_at, since) is None
+def _traits(checkpoint: Checkpoint) -> Traits:
+    return Traits(
+        provider=checkpoint.job.provider,
+        base_model=checkpoint.base_model,
+        labels=checkpoint.labels,
+        name=checkpoint.name,
+        job_created_at=checkpoint.job_created_at,
+    )
 
 
 def _timer(checkpoint: Checkpoint, now: datetime) -> datetime | None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ratchet import log
+from ratchet.application.gather import ATTEMPTS
 from ratchet.application.record_checkpoint import LOST_MESSAGE
 from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
-from ratchet.domain.keys import digest
+from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.limits import DENIED_WAIT, Limits, backoff
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
-from ratchet.domain.policy import Case, Rules, Suite
 from ratchet.domain.records import (
     CaseOutcome,
     CaseResult,
@@ -28,7 +28,9 @@ from ratchet.domain.records import (
     SmokeRun,
     run_key,
 )
+from ratchet.domain.rules import Rules
 from ratchet.domain.smoke import calls_allowed, summarise
+from ratchet.domain.suite import Case, Suite
 from ratchet.ports import (
     Answer,
     Bus,
@@ -50,8 +52,9 @@ from ratchet.ports import (
 
 Grade = Callable[[Case, Answer], tuple[CaseOutcome, str]]
 
-ATTEMPTS = 3
 SILENT_FOR = timedelta(hours=24)
+FIRST = "-"
+"""The occasion of a checkpoint's own gate run; whoever wants another one asks for it, and is told of its end."""
 _RESULTS_PER_BATCH = 15
 
 
@@ -98,7 +101,7 @@ def run_smoke_test(
     checkpoint = stored.value
     if suite is None:
         return Ignored("suite_superseded")
-    if suite.digest in checkpoint.tested:
+    if due.purpose is Purpose.GATE and due.occasion == FIRST and suite.digest in checkpoint.tested:
         _wake(world, checkpoint)
         return Ignored("known")
     if checkpoint.state is CheckpointState.GONE or checkpoint.target is None:
@@ -113,9 +116,10 @@ def run_smoke_test(
             return with_probe
         return _cases(world, port, with_probe, suite, checkpoint.target, grade)
     except PermanentError as error:
-        # The target is one that we may never call. The wait for it ends here, or the timer would bring it back.
-        _finish(world, run, RunOutcome.INCONCLUSIVE, error.code, last=True)
-        raise
+        # The target is one that we may never call. The wait for it ends, or the timer would bring it back; once the
+        # letter is kept, or whoever died before that would leave neither letter nor alarm.
+        refused, code = run, error.code
+        raise PermanentError(code, lambda: _finish(world, refused, RunOutcome.INCONCLUSIVE, code, last=True)) from error
 
 
 def _claim(world: _World, checkpoint: Checkpoint, suite: Suite, due: SmokeTestDue) -> Stored[SmokeRun] | Outcome:
@@ -138,14 +142,16 @@ def _claim(world: _World, checkpoint: Checkpoint, suite: Suite, due: SmokeTestDu
                 attempt=attempt,
                 lease=Lease(owner, 1, until),
                 started_at=now,
+                alias=due.alias,
                 next_look_at=until,
             )
             return _take(world, Stored(fresh, None), fresh)
         run = stored.value
-        if run.outcome is RunOutcome.INCONCLUSIVE:
-            continue
-        if run.outcome is not None:
+        if run.last:
+            _tell(world, run)
             return Ignored("known")
+        if run.outcome is not None:
+            continue
         if run.lease.until > now:
             return Deferred(run.lease.until)
         # Not `next_look_at`: the sweep that sent us here has already moved it.
@@ -222,7 +228,7 @@ def _cases(
     done = _results(world, run.value)
     missing = len(suite.cases) * suite.repeats - len(done)
     if missing == 0:
-        summary = summarise(tuple(done.values()))
+        summary = summarise(tuple(done.values()), suite)
         passed = summary.passed == summary.total
         run = Stored(replace(run.value, summary=summary), run.snapshot)
         return _finish(world, run, RunOutcome.PASS if passed else RunOutcome.FAIL, "", last=True)
@@ -308,7 +314,11 @@ def _continue(world: _World, run: Stored[SmokeRun]) -> Outcome:
     if world.store.commit([run.write(rested)], world.ids.fresh()) is Commit.CONFLICT:
         return Ignored("superseded")
     due = SmokeTestDue(
-        checkpoint=rested.checkpoint, suite=rested.suite_digest, purpose=rested.purpose, occasion=rested.occasion
+        checkpoint=rested.checkpoint,
+        suite=rested.suite_digest,
+        purpose=rested.purpose,
+        occasion=rested.occasion,
+        alias=rested.alias,
     )
     event_id = digest(Topic.SMOKE_TESTS, rested.key, str(rested.lease.fence))
     world.bus.publish(Event(topic=Topic.SMOKE_TESTS, id=event_id, source="run_smoke_test", payload=due))
@@ -325,6 +335,7 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
             run.value,
             lease=replace(run.value.lease, until=now),
             outcome=outcome,
+            last=last,
             reason=reason,
             finished_at=now,
             next_look_at=None,
@@ -332,8 +343,9 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
         checkpoint = load_keyed(world.store, Checkpoint, final.checkpoint)
         assert checkpoint is not None
         struck = _struck(checkpoint.value, final, now) if last else _again(checkpoint.value, final, now, world)
-        writes = [held.write(final), checkpoint.write(struck)]
-        if world.store.commit(writes, world.ids.fresh()) is Commit.COMMITTED:
+        # A run to compare with, or of a watch, is no evidence of the checkpoint's own.
+        own = [checkpoint.write(struck)] if final.purpose is Purpose.GATE else []
+        if world.store.commit([held.write(final), *own], world.ids.fresh()) is Commit.COMMITTED:
             break
         # The checkpoint may have changed, which is no matter; or the run has another holder, and then it is theirs.
         reread = _reread(world, run.value)
@@ -348,7 +360,10 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
         )
     else:
         log.emit(log.Event.RUN_GIVEN_UP if last else log.Event.RUN_INCONCLUSIVE, **facts, reason=reason)
-    _wake(world, struck)
+    if last:
+        _tell(world, final)
+    if final.purpose is Purpose.GATE:
+        _wake(world, struck)
     return Recorded()
 
 
@@ -358,6 +373,7 @@ def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
         checkpoint,
         open_suites=open_suites,
         tested=tuple(sorted({*checkpoint.tested, run.suite_digest})),
+        runs={**checkpoint.runs, run.suite_digest: run.key},
         next_look_at=now + LOST_MESSAGE if open_suites or checkpoint.open_aliases else None,
     )
 
@@ -365,6 +381,22 @@ def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
 def _again(checkpoint: Checkpoint, run: SmokeRun, now: datetime, world: _World) -> Checkpoint:
     """The next attempt is the sweep's to start, by the checkpoint's timer."""
     return replace(checkpoint, next_look_at=now + backoff(4 + run.attempt, world.ids.fraction()))
+
+
+def _tell(world: _World, run: SmokeRun) -> None:
+    """Whoever asked for this run goes on: a decision on a job, or the watch of what serves."""
+    if run.alias is None:
+        return
+    match run.purpose:
+        case Purpose.GATE:
+            job: JobKey | None = run.job
+        case Purpose.BASELINE:
+            job = JobKey.parse(run.occasion)
+        case _:
+            job = None
+    due = PromotionDue(alias=run.alias, job=job, reason=f"{run.purpose} run ended")
+    event_id = digest(Topic.PROMOTIONS, str(run.alias), run.key)
+    world.bus.publish(Event(topic=Topic.PROMOTIONS, id=event_id, source="run_smoke_test", payload=due))
 
 
 def _wake(world: _World, checkpoint: Checkpoint) -> None:
@@ -379,7 +411,10 @@ def _wake(world: _World, checkpoint: Checkpoint) -> None:
 def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint]) -> Outcome:
     """Twice not listed, and the target says 404, if it ever had one: it is gone. Anything else leaves it as it is."""
     checkpoint = stored.value
-    if checkpoint.unlisted_since is None or checkpoint.state is CheckpointState.GONE:
+    if checkpoint.state is CheckpointState.GONE:
+        _tell_of_loss(world, checkpoint)
+        return Ignored("known")
+    if checkpoint.unlisted_since is None:
         return Ignored("listed")
     try:
         if checkpoint.target is None:
@@ -392,10 +427,19 @@ def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint])
         if world.store.commit([stored.write(gone)], world.ids.fresh()) is Commit.CONFLICT:
             return Deferred(world.clock.now() + LOST_MESSAGE)
         log.emit(log.Event.CHECKPOINT_VANISHED, checkpoint=str(gone.key))
-        _wake(world, gone)
+        _tell_of_loss(world, gone)
         return Recorded()
     except ProviderError:
         return Deferred(world.clock.now() + LOST_MESSAGE)
     answering = replace(checkpoint, next_look_at=None)
     world.store.commit([stored.write(answering)], world.ids.fresh())
     return Ignored("answers")
+
+
+def _tell_of_loss(world: _World, gone: Checkpoint) -> None:
+    """Those who would still decide on it, and those who have: one of them may serve it."""
+    _wake(world, gone)
+    for alias in sorted(gone.decided):
+        due = PromotionDue(alias=AliasKey.parse(alias), job=None, reason="gone")
+        event_id = digest(Topic.PROMOTIONS, alias, str(gone.key), due.reason)
+        world.bus.publish(Event(topic=Topic.PROMOTIONS, id=event_id, source="run_smoke_test", payload=due))

@@ -2,6 +2,10 @@
 
 The hint only names the job. What is published is read from the difference between the provider's listing and our
 checkpoint documents, so a lost message is sent again by the next look.
+
+What a job says of itself (its name, labels, datasets, ...) is what it said first, and every event about its checkpoints
+says that, in whatever order they come: no provider lets anybody change it, and a policy must not select a checkpoint
+that it has refused only because a reply came out differently. Only what was absent may still be told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ratchet import log
+from ratchet.application.record_checkpoint import OF_THE_JOB
 from ratchet.application.state import Stored, find_all, load_keyed
 from ratchet.domain.events import CheckpointSeen, Event, PromotionDue, Topic, TuningJobHint
 from ratchet.domain.keys import CheckpointKey, JobKey, digest
@@ -37,6 +42,8 @@ RECHECKS = 3
 GONE_AFTER = timedelta(minutes=10)
 GIVE_UP = timedelta(hours=24)
 LIST_LAG = timedelta(minutes=10)
+TRIGGERED_BY = "ratchet-triggered-by"
+"""The label (OpenAI: metadata) by which a pipeline says for whom it started the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,9 @@ def track_tuning_job(
     except PermanentError:
         log.emit(log.Event.JOB_FOREIGN, code="not_ours", job=str(hint.job))
         return Ignored("not_ours")
-    stored = load_keyed(store, Job, hint.job)
     now = clock.now()
+    learnt = hint.triggered_by is not None and _remember_trigger(hint.job, hint.triggered_by, store, ids, now)
+    stored = load_keyed(store, Job, hint.job)
     try:
         view = port.get_job(hint.job)
         listing = port.list_checkpoints(hint.job)
@@ -68,6 +76,9 @@ def track_tuning_job(
         return _failed(hint.job, stored, store, ids, now, error)
     known = {found.value.key.id: found.value for found in find_all(store, Checkpoint, job=str(hint.job))}
     plan = plan_tracking(stored.value if stored else None, view, listing, known, rules_digest, now)
+    if plan.overdue:
+        # Before the timer ends for good: after a crash in between nobody would be told.
+        log.emit(log.Event.JOB_OVERDUE, job=str(hint.job))
     if stored is None or plan.job != stored.value:
         write = (stored or Stored(plan.job, None)).write(plan.job)
         if store.commit([write], ids.fresh()) is Commit.CONFLICT:
@@ -75,8 +86,6 @@ def track_tuning_job(
             return track_tuning_job(
                 hint, store=store, bus=bus, providers=providers, clock=clock, ids=ids, rules_digest=rules_digest
             )
-    if plan.overdue:
-        log.emit(log.Event.JOB_OVERDUE, job=str(hint.job))
     for seen in plan.seen:
         bus.publish(_event(Topic.CHECKPOINTS, seen, str(seen.checkpoint), _content(seen)))
     if view.state.terminal:
@@ -86,7 +95,7 @@ def track_tuning_job(
     if stored is None or stored.value.state is not view.state:
         log.emit(log.Event.JOB_CHANGED, job=str(hint.job), state=view.state, checkpoints=len(listing))
         return Recorded()
-    return Recorded() if plan.seen else Ignored("unchanged")
+    return Recorded() if plan.seen or learnt else Ignored("unchanged")
 
 
 def plan_tracking(
@@ -98,14 +107,14 @@ def plan_tracking(
     now: datetime,
 ) -> Plan:
     """Pure: the provider's view against what is recorded."""
-    before = job or Job(key=view.key, state=JobState.UNKNOWN, first_seen_at=now)
+    before = _told(job or Job(key=view.key, state=JobState.UNKNOWN, first_seen_at=now), view)
     listed = {checkpoint.id for checkpoint in listing}
     expected = {*before.checkpoint_ids, *known}
     missing = {name: before.missing.get(name, now) for name in sorted(expected - listed)}
-    seen = [_seen(view, checkpoint, now) for checkpoint in listing]
+    seen = [_seen(before, view, checkpoint, now) for checkpoint in listing]
     news = [event for event in seen if _differs(event, known.get(event.checkpoint.id), rules_digest)]
     gone = [name for name, since in missing.items() if _pending(known.get(name)) and now - since >= GONE_AFTER]
-    news += [replace(_recorded(view, name, known.get(name), now), listed=False) for name in gone]
+    news += [replace(_recorded(before, view, name, known.get(name), now), listed=False) for name in gone]
     complete = all(event.target is not None and event.step is not None for event in seen)
     ended_at = view.ended_at or before.ended_at or (now if view.state.terminal else None)
     whole = complete and not news and not any(_pending(known.get(name)) for name in missing)
@@ -113,25 +122,39 @@ def plan_tracking(
     untested = any(checkpoint.open_suites for checkpoint in known.values())
     # A list may lag behind the job's end; what is gone may be listed again; and what is still tested may yet vanish.
     resting = view.state.terminal and whole and not missing and not untested and ended_for >= LIST_LAG
-    # A terminal job that is looked at again long after (an edited policy) gets its full time once more.
-    given_up = view.state.terminal and ended_for >= GIVE_UP and before.selected_under == rules_digest
+    # A terminal job that is looked at again long after (an edited policy, a checkpoint that vanished since) gets its
+    # full time once more.
+    vanishing = any(_pending(known.get(name)) and now - since < GIVE_UP for name, since in missing.items())
+    given_up = view.state.terminal and ended_for >= GIVE_UP and before.selected_under == rules_digest and not vanishing
     return Plan(
-        Job(
-            key=view.key,
+        replace(
+            before,
             state=view.state,
-            first_seen_at=before.first_seen_at,
-            base_model=view.base_model,
-            labels=view.labels,
-            created_at=view.created_at or before.created_at,
             ended_at=ended_at,
             model=view.model or before.model,
             checkpoint_ids=tuple(sorted(expected | listed)),
             missing=missing,
             selected_under=rules_digest,
+            rechecks=0,
             next_look_at=None if resting or given_up else now + POLL,
         ),
         tuple(news),
-        given_up and not whole,
+        # Told once, as the timer ends: a job that serves is looked at for ever.
+        given_up and not whole and before.next_look_at is not None,
+    )
+
+
+def _told(job: Job, view: JobView) -> Job:
+    """The job with what it says of itself, as far as that was not known."""
+    labels = job.labels or view.labels
+    return replace(
+        job,
+        base_model=job.base_model or view.base_model,
+        name=job.name or view.name,
+        labels=labels,
+        datasets=job.datasets or view.datasets,
+        created_at=job.created_at or view.created_at,
+        triggered_by=job.triggered_by or labels.get(TRIGGERED_BY) or None,
     )
 
 
@@ -140,7 +163,7 @@ def _pending(checkpoint: Checkpoint | None) -> bool:
     return checkpoint is None or checkpoint.unlisted_since is None
 
 
-def _seen(view: JobView, checkpoint: CheckpointView, now: datetime) -> CheckpointSeen:
+def _seen(job: Job, view: JobView, checkpoint: CheckpointView, now: datetime) -> CheckpointSeen:
     return CheckpointSeen(
         checkpoint=CheckpointKey(view.key, checkpoint.id),
         step=checkpoint.step,
@@ -148,17 +171,19 @@ def _seen(view: JobView, checkpoint: CheckpointView, now: datetime) -> Checkpoin
         target=checkpoint.target,
         metrics=checkpoint.metrics,
         model=view.model,
-        base_model=view.base_model,
-        labels=view.labels,
+        base_model=job.base_model,
+        name=job.name,
+        labels=job.labels,
+        datasets=job.datasets,
         job_state=view.state,
-        job_created_at=view.created_at,
+        job_created_at=job.created_at,
         seen_at=now,
     )
 
 
-def _recorded(view: JobView, name: str, checkpoint: Checkpoint | None, now: datetime) -> CheckpointSeen:
+def _recorded(job: Job, view: JobView, name: str, checkpoint: Checkpoint | None, now: datetime) -> CheckpointSeen:
     if checkpoint is None:
-        return _seen(view, CheckpointView(id=name, step=None, epoch=None, target=None, metrics={}), now)
+        return _seen(job, view, CheckpointView(id=name, step=None, epoch=None, target=None, metrics={}), now)
     listing = CheckpointView(
         id=name,
         step=checkpoint.step,
@@ -166,11 +191,13 @@ def _recorded(view: JobView, name: str, checkpoint: Checkpoint | None, now: date
         target=checkpoint.target,
         metrics=checkpoint.metrics,
     )
-    return _seen(view, listing, now)
+    return _seen(job, view, listing, now)
 
 
 def _differs(seen: CheckpointSeen, known: Checkpoint | None, rules_digest: str) -> bool:
     if known is None or known.selected_under != rules_digest or known.unlisted_since is not None:
+        return True
+    if any(getattr(seen, name) and not getattr(known, name) for name in OF_THE_JOB):
         return True
     conflicts = {(conflict.field, conflict.later) for conflict in known.conflicts}
     for name in ("step", "epoch", "target", "model"):
@@ -184,11 +211,26 @@ def _differs(seen: CheckpointSeen, known: Checkpoint | None, rules_digest: str) 
 
 
 def _content(seen: CheckpointSeen) -> str:
-    return digest(str(seen.step), str(seen.target), str(seen.model), str(sorted(seen.metrics)), str(seen.listed))
+    of_the_job = [str(getattr(seen, name)) for name in OF_THE_JOB]
+    return digest(
+        str(seen.step), str(seen.target), str(seen.model), str(sorted(seen.metrics)), str(seen.listed), *of_the_job
+    )
 
 
 def _event(topic: Topic, payload: CheckpointSeen | PromotionDue, *identity: str) -> Event:
     return Event(topic=topic, id=digest(topic, *identity), source="track_tuning_job", payload=payload)
+
+
+def _remember_trigger(key: JobKey, actor: str, store: Store, ids: Ids, now: datetime) -> bool:
+    """Only this hint says it, and no later look: so before anything else may fail. The first that was said stays."""
+    fresh = Job(key=key, state=JobState.UNKNOWN, first_seen_at=now, next_look_at=now)
+    while True:
+        before = load_keyed(store, Job, key) or Stored(fresh, None)
+        if before.value.started_by is not None:
+            return False
+        write = before.write(replace(before.value, started_by=actor))
+        if store.commit([write], ids.fresh()) is Commit.COMMITTED:
+            return True
 
 
 def _unknown(

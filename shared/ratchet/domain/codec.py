@@ -1,8 +1,8 @@
 """Between values and documents: the one place that knows how a record looks in a store or on the wire.
 
 A document is what JSON can hold. Times are ISO 8601 in UTC with six digits, so that text order is time order in every
-store. Unknown fields are ignored and absent ones take their default, because two revisions of the code overlap during
-every roll-out.
+store; spans are seconds. Unknown fields are ignored and absent ones take their default, because two revisions of the
+code overlap during every roll-out.
 """
 
 import dataclasses
@@ -11,9 +11,9 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 Document = Mapping[str, Any]
@@ -23,25 +23,47 @@ T = TypeVar("T")
 class Malformed(ValueError):
     """A document does not hold what its type says. The message names the place, never the content."""
 
+    def __init__(self, what: str, *place: str) -> None:
+        super().__init__(what)
+        self._what = what
+        self._place = place
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self._place)}: {self._what}"
+
+    def within(self, name: str) -> "Malformed":
+        """The same, as seen from what holds it."""
+        return Malformed(self._what, name, *self._place)
+
 
 def encode(value: Any) -> Any:
     """The document form of a record, an enum, a key, a time, or a collection of them."""
-    match value:
-        case Enum():
-            return value.value
-        case None | bool() | int() | float() | str():
-            return value
-        case datetime():
-            return format_time(value)
-        case Mapping():
-            return {str(key): encode(item) for key, item in value.items()}
-        case tuple() | list() | frozenset():
-            return [encode(item) for item in value]
-    if hasattr(type(value), "parse"):
-        return str(value)
-    if dataclasses.is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    raise TypeError(f"no document form for {type(value).__name__}")
+    kind: type = type(value)
+    return _encoder(kind)(value)
+
+
+@cache
+def _encoder(kind: type) -> Callable[[Any], Any]:
+    if issubclass(kind, Enum):
+        return lambda value: value.value
+    if kind is types.NoneType or issubclass(kind, bool | int | float | str):
+        return lambda value: value
+    if issubclass(kind, datetime):
+        return format_time
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): encode(item) for key, item in value.items()}
+    if issubclass(kind, tuple | list):
+        return lambda value: [encode(item) for item in value]
+    if issubclass(kind, frozenset):
+        return lambda value: sorted(encode(item) for item in value)  # a set has no order, and a document has one
+    if hasattr(kind, "parse"):
+        return str
+    if dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind))
+        return lambda value: {name: encode(getattr(value, name)) for name in names}
+    raise TypeError(f"no document form for {kind.__name__}")
 
 
 def decode(kind: type[T], document: Any) -> T:
@@ -50,7 +72,10 @@ def decode(kind: type[T], document: Any) -> T:
     Raises:
         Malformed: a field is missing, or has another type than `kind` says.
     """
-    return typing.cast(T, _decoder(typing.cast(Any, kind))(document, kind.__name__))
+    try:
+        return typing.cast(T, _decoder(typing.cast(Any, kind))(document))
+    except Malformed as exc:
+        raise exc.within(kind.__name__) from exc
 
 
 def canonical(value: Any) -> str:
@@ -74,7 +99,7 @@ def parse_time(text: str) -> datetime:
         raise ValueError("a time before or after all years") from exc
 
 
-_Decoder = Callable[[Any, str], Any]
+_Decoder = Callable[[Any], Any]
 
 
 @cache
@@ -84,20 +109,19 @@ def _decoder(kind: Any) -> _Decoder:
         return _optional(kind)
     if origin is tuple:
         item = _decoder(typing.get_args(kind)[0])
-        return lambda value, where: tuple(item(entry, where) for entry in _expect(list, value, where))
+        return lambda value: tuple(item(entry) for entry in _expect(list, value))
     if origin is not None and issubclass(origin, Mapping):
-        item = _decoder(typing.get_args(kind)[1])
-        return lambda value, where: {
-            key: item(entry, f"{where}.*") for key, entry in _expect(dict, value, where).items()
-        }
+        return _mapping(_decoder(typing.get_args(kind)[1]))
     if kind is Any:
-        return lambda value, _: value
+        return lambda value: value
     if kind is float:
         return _float
     if kind in (str, int, bool):
-        return lambda value, where: _expect(kind, value, where)
+        return partial(_expect, kind)
     if kind is datetime:
         return _parsed(parse_time)
+    if kind is timedelta:
+        return _span
     if issubclass(kind, Enum):
         return _parsed(kind)
     if hasattr(kind, "parse"):
@@ -105,31 +129,37 @@ def _decoder(kind: Any) -> _Decoder:
     return _record(kind)
 
 
-def _expect(kind: type, value: Any, where: str) -> Any:
+def _expect(kind: type, value: Any) -> Any:
     # `type` rather than isinstance: True is an int to Python, and is not one to us.
     if type(value) is not kind:
-        raise Malformed(f"{where}: not a {kind.__name__}")
+        raise Malformed(f"not a {kind.__name__}")
     return value
 
 
-def _float(value: Any, where: str) -> float:
+def _float(value: Any) -> float:
     try:
         number = float(value) if type(value) in (int, float) else math.nan
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Malformed(f"{where}: not a finite number")
+        raise Malformed("not a finite number")
     return number
 
 
+def _span(value: Any) -> timedelta:
+    try:
+        return timedelta(seconds=_float(value))
+    except OverflowError as exc:
+        raise Malformed("not a span of time") from exc
+
+
 def _parsed(parse: Callable[[str], Any]) -> _Decoder:
-    def read(value: Any, where: str) -> Any:
+    def read(value: Any) -> Any:
+        text = _expect(str, value)
         try:
-            return parse(_expect(str, value, where))
-        except Malformed:
-            raise
+            return parse(text)
         except ValueError as exc:
-            raise Malformed(f"{where}: {parse.__qualname__} refuses it") from exc
+            raise Malformed(f"{parse.__qualname__} refuses it") from exc
 
     return read
 
@@ -137,24 +167,41 @@ def _parsed(parse: Callable[[str], Any]) -> _Decoder:
 def _optional(kind: Any) -> _Decoder:
     (inner,) = (member for member in typing.get_args(kind) if member is not types.NoneType)
     read = _decoder(inner)
-    return lambda value, where: None if value is None else read(value, where)
+    return lambda value: None if value is None else read(value)
+
+
+def _mapping(item: _Decoder) -> _Decoder:
+    def read(value: Any) -> Any:
+        try:
+            return {key: item(entry) for key, entry in _expect(dict, value).items()}
+        except Malformed as exc:
+            raise exc.within("*") from exc
+
+    return read
 
 
 def _record(kind: Any) -> _Decoder:
     hints = typing.get_type_hints(kind)
-    fields = [(field, _decoder(hints[field.name])) for field in dataclasses.fields(kind)]
+    fields = [(field.name, _decoder(hints[field.name]), _has_default(field)) for field in dataclasses.fields(kind)]
 
-    def read(document: Any, where: str) -> Any:
-        _expect(dict, document, where)
+    def read(document: Any) -> Any:
+        _expect(dict, document)
         values = {}
-        for field, item in fields:
-            if field.name in document:
-                values[field.name] = item(document[field.name], f"{where}.{field.name}")
-            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                raise Malformed(f"{where}.{field.name}: missing")
+        for name, item, has_default in fields:
+            if name in document:
+                try:
+                    values[name] = item(document[name])
+                except Malformed as exc:
+                    raise exc.within(name) from exc
+            elif not has_default:
+                raise Malformed("missing", name)
         try:
             return kind(**values)
         except ValueError as exc:
-            raise Malformed(f"{where}: {exc}") from exc
+            raise Malformed(str(exc)) from exc
 
     return read
+
+
+def _has_default(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

@@ -43,10 +43,11 @@ PUBLISHERS: Mapping[Topic, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJobHint:
-    """Somebody should look at this job. `reason` is for people."""
+    """Somebody should look at this job. `reason` is for people; `triggered_by`: who started it, by the audit log."""
 
     job: JobKey
     reason: str
+    triggered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,9 @@ class CheckpointSeen:
     metrics: Mapping[str, Measure]
     model: str | None
     base_model: str
+    name: str = ""
     labels: Mapping[str, str]
+    datasets: Mapping[str, str] = field(default_factory=dict)
     job_state: JobState
     job_created_at: datetime | None
     seen_at: datetime
@@ -72,12 +75,16 @@ class CheckpointSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeTestDue:
-    """This checkpoint waits for a run of this suite; with purpose `probe`, for one call alone."""
+    """This checkpoint waits for a run of this suite; with purpose `probe`, for one call alone.
+
+    `alias` is who asks, for a run that is not a checkpoint's own gate: it is told of the end.
+    """
 
     checkpoint: CheckpointKey
     suite: str
     purpose: Purpose
     occasion: str = "-"
+    alias: AliasKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,8 @@ class PromotionDue:
 
 class Verb(StrEnum):
     PROMOTE = "promote"
+    APPROVE = "approve"
+    REJECT = "reject"
     ROLL_BACK = "rollback"
     HOLD = "hold"
     RELEASE = "release"
@@ -98,7 +107,10 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What a person asked for. `actor` is who the platform's token check says it was, never who they say they are."""
+    """What a person asked for. `actor` is who the platform's token check says it was, never who they say they are.
+
+    `decision` is the one that asked for the approval that is given or refused.
+    """
 
     id: str
     verb: Verb
@@ -109,6 +121,7 @@ class Command:
     issued_at: datetime
     expires_at: datetime
     checkpoint: CheckpointKey | None = None
+    decision: str | None = None
     force: bool = False
 
 

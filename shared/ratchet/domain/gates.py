@@ -1,56 +1,39 @@
 """One rule over evidence: a gate's verdict on one candidate, with the number, the limit and the margin.
 
-No evidence is not a pass: whatever is missing makes a gate inconclusive, and is named.
+No evidence is not a pass: whatever is missing is named, and makes the gate what its `missing` says.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ratchet.domain.confidence import Interval, wilson
+from ratchet.domain.evidence import Candidate, Measured, is_paired, measure, suite_of
 from ratchet.domain.keys import CheckpointKey
-from ratchet.domain.policy import Comparison, Gate, Policy
-from ratchet.domain.records import Checkpoint, CheckpointState, RunOutcome, SmokeRun
+from ratchet.domain.policy import Comparison, Condition, Gate, Missing, Policy, Sameness
+from ratchet.domain.records import CheckpointState
 
 
 class Verdict(StrEnum):
-    """From best to worst; `warn` is between them once gates can warn."""
+    """From best to worst."""
 
     PASS = "pass"
+    WARN = "warn"
     INCONCLUSIVE = "inconclusive"
     FAIL = "fail"
 
 
-_WORST_LAST = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A checkpoint with the final gate run of each suite of the policy, by the suite's name."""
-
-    checkpoint: Checkpoint
-    runs: Mapping[str, SmokeRun]
-
-    @property
-    def key(self) -> CheckpointKey:
-        return self.checkpoint.key
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A metric's value, where it comes from, and how people count it (`58/60`)."""
-
-    value: float
-    source: str
-    count: str = ""
+_WORST_LAST = tuple(Verdict)
+NO_BASELINE = "no baseline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """`limit` as it was written, `bound` the number it came to, `margin` how far on the right side of it.
 
-    A gate against a baseline that does not exist is shown and does not count.
+    `low` and `high` are the confidence interval that was compared, where one was. A gate that does not count (`counts`)
+    is shown, and changes no verdict: it compares with a baseline that does not exist, or may be skipped.
     """
 
     id: str
@@ -58,9 +41,12 @@ class GateResult:
     limit: str
     verdict: Verdict
     value: float | None = None
-    count: str = ""
+    count: int | None = None
+    total: int | None = None
     bound: float | None = None
     margin: float | None = None
+    low: float | None = None
+    high: float | None = None
     source: str = ""
     note: str = ""
     counts: bool = True
@@ -77,100 +63,194 @@ class Assessment:
     missing: tuple[str, ...] = field(default=())
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a comparison, or several, came to, by the one that decided it; `missing`: why there was no bound."""
+
+    verdict: Verdict
+    bound: float | None = None
+    margin: float | None = None
+    missing: str = ""
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return max(verdicts, key=_WORST_LAST.index)
 
 
-def measure(candidate: Candidate, metric: str) -> Measured | str:
-    """The metric's value, or what is missing, in words."""
-    if metric in ("step", "epoch"):
-        place = candidate.checkpoint.step if metric == "step" else candidate.checkpoint.epoch
-        return f"no {metric} is known" if place is None else Measured(float(place), "checkpoint")
-    if not metric.startswith("suites."):
-        found = candidate.checkpoint.metrics.get(metric)
-        return f"no {metric} was reported" if found is None else Measured(found.value, found.source)
-    _, suite, name = metric.split(".", 2)
-    run = candidate.runs.get(suite)
-    if run is None or run.summary is None or run.outcome in (None, RunOutcome.INCONCLUSIVE):
-        return f"no finished run of suite {suite}"
-    total = run.summary
-    source = f"run r-{run.key[:6]}"
-    match name:
-        case "pass_rate":
-            return Measured(total.passed / total.total, source, f"{total.passed}/{total.total}")
-        case "error_rate":
-            return Measured(total.errors / total.total, source, f"{total.errors}/{total.total}")
-        case "cases":
-            return Measured(float(total.cases), source)
-        case "latency_p50_ms":
-            return Measured(float(total.latency_p50_ms), source)
-        case "latency_p95_ms":
-            return Measured(float(total.latency_p95_ms), source)
-    return f"no metric {name} in suites"
+def assess(
+    policy: Policy, candidate: Candidate, baseline: Candidate | None, now: datetime, *, as_of: datetime | None = None
+) -> Assessment:
+    """Judge one candidate by every gate. Missing evidence makes it inconclusive whatever the gates say.
 
-
-def assess(policy: Policy, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Assessment:
-    """Judge one candidate by every gate. Missing evidence makes it inconclusive before any gate is asked."""
-    missing = tuple(_missing_evidence(policy, candidate, now))
-    results = tuple(_judge(gate, candidate, baseline) for gate in policy.gates)
+    `as_of`: when its runs must have been fresh, where that is not now.
+    """
+    missing = tuple(_missing_evidence(policy, candidate, now, as_of or now))
+    results = tuple(judge(gate, candidate, baseline, now) for gate in policy.gates)
     counted = [result.verdict for result in results if result.counts]
-    # Gates that do not count prove nothing: were they all, there is no evidence for a pass.
-    verdict = worst(counted) if counted else Verdict.INCONCLUSIVE
-    if missing:
-        verdict = worst([verdict, Verdict.INCONCLUSIVE])
     if not counted:
+        # Gates that do not count prove nothing: were they all, there is no evidence for a pass.
         missing = (*missing, "no gate could be counted")
-    return Assessment(
-        checkpoint=candidate.key, step=candidate.checkpoint.step, verdict=verdict, gates=results, missing=missing
-    )
+    verdict = worst([*counted, *([Verdict.INCONCLUSIVE] if missing else [])])
+    return Assessment(checkpoint=candidate.key, step=candidate.step, verdict=verdict, gates=results, missing=missing)
 
 
-def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime) -> list[str]:
+def stale(policy: Policy, candidate: Candidate, now: datetime) -> Sequence[str]:
+    """The suites whose newest run has become older than the policy allows."""
+    return [
+        wanted.suite
+        for wanted in policy.evidence
+        if (facts := candidate.suites.get(wanted.suite)) is not None
+        and wanted.max_age is not None
+        and now - facts.finished_at > wanted.max_age
+    ]
+
+
+def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime, as_of: datetime) -> list[str]:
     missing = []
-    if candidate.checkpoint.state is not CheckpointState.READY:
-        missing.append(f"the checkpoint is {candidate.checkpoint.state}")
+    if candidate.state is not CheckpointState.READY:
+        missing.append(f"the checkpoint is {candidate.state}")
+    old = stale(policy, candidate, as_of)
     for wanted in policy.evidence:
-        run = candidate.runs.get(wanted.suite)
-        if run is None or run.finished_at is None:
+        facts = candidate.suites.get(wanted.suite)
+        if facts is None:
             missing.append(f"no finished run of suite {wanted.suite}")
-        elif run.outcome is RunOutcome.INCONCLUSIVE or run.summary is None:
-            missing.append(f"the run of suite {wanted.suite} is inconclusive: {run.reason}")
-        elif run.summary.cases < wanted.min_cases:
-            missing.append(f"suite {wanted.suite} has {run.summary.cases} cases, {wanted.min_cases} are needed")
-        elif wanted.max_age is not None and now - run.finished_at > wanted.max_age:
+        elif facts.trouble:
+            missing.append(f"the run of suite {wanted.suite} is inconclusive: {facts.trouble}")
+        elif facts.cases < wanted.min_cases:
+            missing.append(f"suite {wanted.suite} has {facts.cases} cases, {wanted.min_cases} are needed")
+        elif facts.repeats < wanted.min_repeats:
+            missing.append(f"suite {wanted.suite} repeats {facts.repeats} times, {wanted.min_repeats} are needed")
+        elif wanted.suite in old:
             missing.append(f"the run of suite {wanted.suite} is older than {wanted.max_age}")
+    missing += [found for metric in policy.metrics if isinstance(found := measure(candidate, metric, now), str)]
     return missing
 
 
-def _judge(gate: Gate, candidate: Candidate, baseline: Candidate | None) -> GateResult:
-    limit = " and ".join(comparison.text for comparison in gate.passes)
-    result = GateResult(id=gate.id, metric=gate.metric, limit=limit, verdict=Verdict.INCONCLUSIVE)
-    value = measure(candidate, gate.metric)
-    comparisons = [c for c in gate.passes if baseline is not None or not c.against_baseline]
+def judge(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> GateResult:
+    """One gate on one candidate."""
+    result = GateResult(id=gate.id, metric=gate.metric, limit=words(gate.passes), verdict=Verdict.INCONCLUSIVE)
+    if baseline is None and needs_baseline(gate):
+        return replace(result, note=NO_BASELINE, counts=False)
+    value = measure(candidate, gate.metric, now)
     if isinstance(value, str):
-        return _with(result, note=value, counts=bool(comparisons))
-    result = _with(result, value=value.value, count=value.count, source=value.source)
-    if not comparisons:
-        return _with(result, note="no baseline", counts=False)
-    judged = []
-    for comparison in comparisons:
-        bound = _bound(comparison, gate.metric, value, baseline)
-        if isinstance(bound, str):
-            return _with(result, note=bound)
-        judged.append((_holds(comparison.op, value.value, bound), _margin(comparison.op, value.value, bound), bound))
-    holds, margin, bound = min(judged, key=lambda entry: (entry[0], entry[1]))
-    return _with(result, verdict=Verdict.PASS if holds else Verdict.FAIL, bound=bound, margin=margin)
+        return _without(result, gate, value)
+    result = replace(result, value=value.value, count=value.count, total=value.total, source=value.source)
+    interval = None
+    if gate.level is not None:
+        if value.count is None or value.total is None:
+            return _without(result, gate, "no count of cases to be confident in")
+        interval = wilson(value.count, value.total, gate.level)
+        result = replace(result, low=interval.low, high=interval.high)
+    at_hand = _AtHand(gate, candidate, baseline, now, value, interval)
+    passes, warns = _any_of(gate.passes, at_hand), _any_of(gate.warns, at_hand)
+    assert passes is not None
+    if passes.missing:
+        return _without(result, gate, passes.missing)
+    verdict, note = passes.verdict, ""
+    if verdict is not Verdict.PASS and warns is not None and warns.verdict is not Verdict.FAIL:
+        # Sure to keep its warning limit, a candidate warns, even where the stricter limit is still open.
+        verdict = Verdict.WARN if warns.verdict is Verdict.PASS else Verdict.INCONCLUSIVE
+        note = warns.missing
+    return replace(result, verdict=_at_worst(gate, verdict), bound=passes.bound, margin=passes.margin, note=note)
 
 
-def _bound(comparison: Comparison, metric: str, value: Measured, baseline: Candidate | None) -> float | str:
+def compares(gate: Gate) -> bool:
+    """Whether any of it is judged by a baseline."""
+    return is_paired(gate.metric) or any(
+        comparison.against_baseline for all_of in (*gate.passes, *gate.warns) for comparison in all_of
+    )
+
+
+def needs_baseline(gate: Gate) -> bool:
+    """Whether nothing of its condition can be judged without a baseline."""
+    return is_paired(gate.metric) or all(comparison.against_baseline for all_of in gate.passes for comparison in all_of)
+
+
+def words(condition: Condition) -> str:
+    """As a person would write it in one line."""
+    return " or ".join(" and ".join(comparison.text for comparison in all_of) for all_of in condition)
+
+
+def _without(result: GateResult, gate: Gate, note: str) -> GateResult:
+    """What a gate says of something that is missing."""
+    match gate.missing:
+        case Missing.SKIP:
+            return replace(result, note=note, counts=False)
+        case Missing.WARN:
+            verdict = Verdict.WARN
+        case Missing.INCONCLUSIVE:
+            verdict = Verdict.INCONCLUSIVE
+        case Missing.FAIL:
+            verdict = Verdict.FAIL
+    return replace(result, note=note, verdict=_at_worst(gate, verdict))
+
+
+def _at_worst(gate: Gate, verdict: Verdict) -> Verdict:
+    return verdict if gate.required else min(verdict, Verdict.WARN, key=_WORST_LAST.index)
+
+
+@dataclass(frozen=True, slots=True)
+class _AtHand:
+    """What one gate judges."""
+
+    gate: Gate
+    candidate: Candidate
+    baseline: Candidate | None
+    now: datetime
+    value: Measured
+    interval: Interval | None
+
+
+def _any_of(condition: Condition, at_hand: _AtHand) -> _Judged | None:
+    """The best of the alternatives; None where there is none, or none that can be judged without a baseline."""
+    found = []
+    for all_of in condition:
+        parts = [
+            _compare(comparison, at_hand)
+            for comparison in all_of
+            if at_hand.baseline is not None or not comparison.against_baseline
+        ]
+        if parts:
+            found.append(max(parts, key=_badness))
+    return min(found, key=_badness, default=None)
+
+
+def _badness(judged: _Judged) -> tuple[int, float]:
+    """Worse is more; of two with the same verdict, the one nearer to its limit, or further beyond it."""
+    return _WORST_LAST.index(judged.verdict), -(judged.margin or 0.0)
+
+
+def _compare(comparison: Comparison, at_hand: _AtHand) -> _Judged:
+    bound = _bound(comparison, at_hand)
+    if isinstance(bound, str):
+        return _Judged(Verdict.INCONCLUSIVE, missing=bound)
+    holds, interval, value = OPERATORS[comparison.op], at_hand.interval, at_hand.value.value
+    if interval is None:
+        return _Judged(
+            Verdict.PASS if holds(value, bound) else Verdict.FAIL, bound, _margin(comparison.op, value, bound)
+        )
+    # For a pass, the end of the interval that speaks against it must hold; for a fail, not even the other may.
+    against, in_favour = (
+        (interval.low, interval.high) if comparison.op in (">", ">=") else (interval.high, interval.low)
+    )
+    verdict = Verdict.INCONCLUSIVE if holds(in_favour, bound) else Verdict.FAIL
+    if holds(against, bound):
+        verdict = Verdict.PASS
+    return _Judged(verdict, bound, _margin(comparison.op, against, bound))
+
+
+def _bound(comparison: Comparison, at_hand: _AtHand) -> float | str:
+    """The number that a value is compared with, or what is missing of the baseline."""
     if comparison.bound is not None:
         return comparison.bound
+    gate, baseline = at_hand.gate, at_hand.baseline
     assert baseline is not None
-    reference = measure(baseline, metric)
+    reference = measure(baseline, gate.metric, at_hand.now)
     if isinstance(reference, str):
         return f"baseline: {reference}"
-    if not metric.startswith("suites.") and reference.source != value.source:
-        return f"baseline: measured by {reference.source}, not by {value.source}"
+    other = incomparable(gate.metric, at_hand.value, reference, at_hand.candidate, baseline, gate.comparable)
+    if other is not None:
+        return f"not comparable with the baseline: {other}"
     if comparison.percent:
         if reference.value == 0:
             return "baseline: a percentage of zero"
@@ -178,19 +258,65 @@ def _bound(comparison: Comparison, metric: str, value: Measured, baseline: Candi
     return reference.value + comparison.offset
 
 
-_EPSILON = 1e-9  # 0.95 - 0.01 is 0.9399999999999999 to a computer, and 0.94 to the person who wrote the limit
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    "<": lambda value, bound: value < bound - _EPSILON,
-    "<=": lambda value, bound: value <= bound + _EPSILON,
-    ">": lambda value, bound: value > bound + _EPSILON,
-    ">=": lambda value, bound: value >= bound - _EPSILON,
-    "==": lambda value, bound: abs(value - bound) <= _EPSILON,
-    "!=": lambda value, bound: abs(value - bound) > _EPSILON,
+def bounds(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: datetime) -> Sequence[float]:
+    """The numbers that its comparisons come to for this candidate, of its warning too; those that can be told."""
+    value = measure(candidate, gate.metric, now)
+    if isinstance(value, str):
+        return ()
+    at_hand = _AtHand(gate, candidate, baseline, now, value, None)
+    comparisons = [comparison for all_of in (*gate.passes, *gate.warns) for comparison in all_of]
+    found = [_bound(each, at_hand) for each in comparisons if baseline is not None or not each.against_baseline]
+    return [bound for bound in found if not isinstance(bound, str)]
+
+
+def must_be_same(metric: str) -> frozenset[Sameness]:
+    """What a metric is compared over unless a gate says otherwise: a loss means nothing over other data or tokens."""
+    name = metric.rpartition(".")[2]
+    if suite_of(metric) is None and (name.endswith(("_loss", "_accuracy")) or name in _OF_LOSSES):
+        return frozenset(Sameness)
+    return frozenset()
+
+
+def incomparable(
+    metric: str,
+    ours: Measured,
+    theirs: Measured,
+    candidate: Candidate,
+    other: Candidate,
+    sameness: frozenset[Sameness],
+) -> str | None:
+    """Why two numbers of one name must not be compared: another source, other data, another tokenizer.
+
+    A suite's numbers are always comparable: it is named by the digest of its cases.
+    """
+    if suite_of(metric) is not None:
+        return None
+    if ours.source != theirs.source:
+        return f"measured by {theirs.source}, not by {ours.source}"
+    if candidate.key.job == other.key.job:
+        return None
+    if Sameness.DATASET in sameness:
+        use = "training" if metric.startswith("train_") else "validation"
+        data = candidate.datasets.get(use), other.datasets.get(use)
+        if None in data or data[0] != data[1]:
+            return f"another {use} dataset, or one that is not known"
+    if Sameness.TOKENIZER in sameness and candidate.base_model != other.base_model:
+        return f"another base model ({other.base_model or 'not known'}), so another tokenizer"
+    return None
+
+
+_OF_LOSSES = frozenset({"overfit_gap", "slope", "is_minimum"})
+EPSILON = 1e-9
+"""0.95 - 0.01 is 0.9399999999999999 to a computer, and 0.94 to the person who wrote the limit."""
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": lambda value, bound: value < bound - EPSILON,
+    "<=": lambda value, bound: value <= bound + EPSILON,
+    ">": lambda value, bound: value > bound + EPSILON,
+    ">=": lambda value, bound: value >= bound - EPSILON,
+    "==": lambda value, bound: abs(value - bound) <= EPSILON,
+    "!=": lambda value, bound: abs(value - bound) > EPSILON,
 }
-
-
-def _holds(op: str, value: float, bound: float) -> bool:
-    return _OPERATORS[op](value, bound)
 
 
 def _margin(op: str, value: float, bound: float) -> float:
@@ -199,7 +325,3 @@ def _margin(op: str, value: float, bound: float) -> float:
     if op in (">", ">="):
         return value - bound
     return -abs(value - bound) if op == "==" else abs(value - bound)
-
-
-def _with(result: GateResult, **changes: object) -> GateResult:
-    return dataclasses.replace(result, **changes)  # type: ignore[arg-type]

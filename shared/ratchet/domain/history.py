@@ -18,6 +18,8 @@ from ratchet.domain.decide import Decision
 from ratchet.domain.keys import AliasKey, digest
 from ratchet.domain.records import Alias, HistoryRow, Intent
 
+ADOPT = "adopt"
+"""The kind of the decision by which a policy follows somebody else's choice of a default."""
 _FOLDED = tuple(field.name for field in fields(Alias) if field.name not in BESIDE_HISTORY)
 
 
@@ -146,7 +148,7 @@ class Walk:
             return
         # A field that only a newer release knows is not compared: this one's alias does not have it.
         change = {name: getattr(touched, name) for name in _FOLDED if name in row.change}
-        if not _moves_by_one(self.known, change):
+        if not _moves_by_one(self.known, change, row.kind):
             self.note(Flaw.MOVE, row.n, f"row {row.n} moves the alias, but not by one, or not to where its intent led")
         if _overlap(self.known.get("intent"), change.get("intent")):
             self.note(Flaw.OVERLAP, row.n, f"row {row.n} opens an intent while another is open")
@@ -160,14 +162,17 @@ def _intact(document: Mapping[str, Any]) -> bool:
         return False
 
 
-def _moves_by_one(known: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-    """The serial rises by one with each new current, which is what the open intent led to, and by nothing else."""
+def _moves_by_one(known: Mapping[str, Any], change: Mapping[str, Any], kind: str) -> bool:
+    """The serial rises by one with each new current, and by nothing else.
+
+    A new current is what the open intent led to; or what somebody else had made the default, and the policy adopted.
+    """
     if "serial" not in change and "current" not in change:
         return True
     if "serial" not in change or change.get("current") is None:
         return False
     by_one = "serial" not in known or change["serial"] == known["serial"] + 1
-    if "intent" not in known:
+    if kind == f"command.{ADOPT}" or "intent" not in known:
         return by_one
     intent: Intent | None = known["intent"]
     return by_one and intent is not None and intent.to.checkpoint == change["current"].checkpoint

@@ -12,6 +12,7 @@ from typing import Self
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}|-")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ALIAS = re.compile(rf"{_NAME.pattern}(?:~{_NAME.pattern})?")
 
 
 class Provider(StrEnum):
@@ -90,6 +91,8 @@ class CheckpointKey:
 class AliasKey:
     """A named pointer of a model line: `line@alias`; `*` names the hold of all.
 
+    `line@alias~policy` is the shadow of an alias: what another policy would have done with it. It never serves.
+
     Raises:
         ValueError: a name is not lower-case letters, digits and dashes.
     """
@@ -98,11 +101,19 @@ class AliasKey:
     alias: str
 
     def __post_init__(self) -> None:
-        if (self.line, self.alias) != ("*", "") and not (_NAME.fullmatch(self.line) and _NAME.fullmatch(self.alias)):
+        if (self.line, self.alias) != ("*", "") and not (_NAME.fullmatch(self.line) and _ALIAS.fullmatch(self.alias)):
             raise ValueError("not a line@alias")
 
     def __str__(self) -> str:
         return f"{self.line}@{self.alias}" if self.alias else self.line
+
+    @property
+    def served(self) -> Self:
+        """The alias that serves: itself, or the one that it is the shadow of."""
+        return type(self)(self.line, self.alias.partition("~")[0])
+
+    def shadow(self, policy: str) -> Self:
+        return type(self)(self.line, f"{self.alias}~{policy}")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.policy import DriftUse, WatchPlan
 
 
 class JobState(StrEnum):
@@ -36,13 +37,23 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
+    """`name` is what people called it, `datasets` its data by use (training, validation), as the provider names them.
+
+    `started_by`: who called the provider for it, by the audit log, often a pipeline; `triggered_by`: for whom, by its
+    own label. Neither may approve what comes of it.
+    """
+
     COLLECTION: ClassVar[str] = "jobs"
 
     key: JobKey
     state: JobState
     first_seen_at: datetime
     base_model: str = ""
+    name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    started_by: str | None = None
+    triggered_by: str | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
     model: str | None = None
@@ -52,6 +63,10 @@ class Job:
     rechecks: int = 0
     rechecked_at: datetime | None = None
     next_look_at: datetime | None = None
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        return tuple(who for who in (self.started_by, self.triggered_by) if who)
 
 
 class CheckpointState(StrEnum):
@@ -71,14 +86,19 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What it waits for: `open_suites`, digests without a final run; `open_aliases`, without a final decision."""
+    """What it waits for: `open_suites`, digests without a final run; `open_aliases`, without a final decision.
+
+    `runs` names the newest gate run with an end of each suite, by the suite's digest.
+    """
 
     COLLECTION: ClassVar[str] = "checkpoints"
 
     key: CheckpointKey
     job: JobKey
     base_model: str
+    name: str = ""
     labels: Mapping[str, str]
+    datasets: Mapping[str, str] = field(default_factory=dict)
     job_created_at: datetime | None
     recorded_at: datetime
     state: CheckpointState
@@ -89,6 +109,7 @@ class Checkpoint:
     metrics: Mapping[str, Measure] = field(default_factory=dict)
     open_suites: tuple[str, ...] = ()
     tested: tuple[str, ...] = ()
+    runs: Mapping[str, str] = field(default_factory=dict)
     open_aliases: tuple[AliasKey, ...] = ()
     decided: Mapping[str, str] = field(default_factory=dict)
     selected_under: str = ""
@@ -98,7 +119,11 @@ class Checkpoint:
 
 
 class Purpose(StrEnum):
+    """What a run is for: a checkpoint's own gates, to be compared with, or to see that what was promoted stays good."""
+
     GATE = "gate"
+    BASELINE = "baseline"
+    WATCH = "watch"
     PROBE = "probe"
 
 
@@ -119,21 +144,41 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A run in numbers. An `error` is a reply without usable text; it is not a pass, and it counts in `total`."""
+    """A run in numbers. `total`, `passed`, `errors` and the tokens count replies; everything else counts cases.
+
+    An error is a reply without usable text, and no pass. A case has passed when each of its repeats has; `failed` names
+    those that have not, `flaky` those of them that passed sometimes. `tags` names the cases of each tag. `score` is the
+    mean over the replies. `usd` is what it cost, where the prices are known.
+    """
 
     total: int
     passed: int
-    failed: int
     errors: int
     cases: int
+    repeats: int
+    error_cases: int
+    score: float
     latency_p50_ms: int
     latency_p95_ms: int
     tokens_in: int
     tokens_out: int
+    failed: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    usd: float | None = None
+
+    @property
+    def cases_passed(self) -> int:
+        return self.cases - len(self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeRun:
+    """`occasion`: of a gate `-`, or the number of the run that renews it; of a baseline the job that it is compared
+    for; of a watch `serial.n`. `alias` is who asked, and is told of the end; a gate's is told by its checkpoint.
+    `last` once it has ended and no further attempt follows: only then it is evidence.
+    """
+
     COLLECTION: ClassVar[str] = "smoke_runs"
 
     key: str
@@ -146,11 +191,13 @@ class SmokeRun:
     attempt: int
     lease: Lease
     started_at: datetime
+    alias: AliasKey | None = None
     probed: bool = False
     billed: int = 0
     waits: int = 0
     not_before: datetime | None = None
     outcome: RunOutcome | None = None
+    last: bool = False
     reason: str = ""
     summary: Summary | None = None
     finished_at: datetime | None = None
@@ -200,14 +247,18 @@ class Pointer:
 class Direction(StrEnum):
     FORWARD = "forward"
     BACK = "back"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """A decision being carried out. With a `model`, the provider's default is written before the alias moves.
 
-    `BACK` returns the model's default to `default_before`; the alias does not move. `contested` once it had a second
-    holder, or a write whose outcome nobody knows: a late write of this target may still arrive.
+    `BACK` returns the model's default to `default_before`, and `RESTORE` to what the alias serves after somebody else
+    has changed it; neither moves the alias. `contested` once it had a second holder, or a write whose outcome nobody
+    knows: a late write of this target may still arrive. `watch` begins, and `best` is remembered, when it is applied;
+    `drift` says what follows when somebody else changes the default meanwhile. A `roll_back` holds its alias itself, so
+    that no hold of the alias stops it; one `by_policy` is stopped by the hold of all.
     """
 
     direction: Direction
@@ -219,25 +270,37 @@ class Intent:
     default_before: str | None = None
     not_before: datetime | None = None
     roll_back: bool = False
+    by_policy: bool = False
     contested: bool = False
+    watch: WatchPlan | None = None
+    best: bool = False
+    drift: DriftUse = DriftUse.HOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Automation is off."""
+    """Automation is off, until a time or, without one, until it is released."""
 
     actor: str
     reason: str
     since: datetime
+    until: datetime | None = None
+
+    def live(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A job whose decision is not final: for what it waits, and until when at most."""
+    """A job whose decision is not final: for what it waits, and until when at most.
+
+    `tests_since`: since when its decision waits for tests that it asked for itself.
+    """
 
     job: JobKey
     reason: str
     until: datetime | None
+    tests_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,13 +308,56 @@ class Move:
     serial: int
     at: datetime
     decision: str
+    rolled_back: bool = False
+
+
+KEPT_MOVES = 20
+"""How many moves an alias remembers: for its pace, and for the breaker of roll-backs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    actor: str
+    approves: bool
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A promotion that waits for people, at most one of each job. It is about this candidate, on this evidence, under
+    this policy; a vote on anything else is void. `decision` is the one that asked.
+    """
+
+    decision: str
+    job: JobKey
+    candidate: CheckpointKey
+    evidence: str
+    policy: str
+    asked_at: datetime
+    until: datetime
+    votes: tuple[Vote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The runs after the move that made this serial: `done` of the plan's count have ended, the next is `due`."""
+
+    plan: WatchPlan
+    serial: int
+    due: datetime
+    done: int = 0
+    failures: int = 0
+    inconclusive: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
     """`serial` counts moves, `history` rows, `generation` the changes that are not decisions.
 
-    `drift` is the checkpoint id that somebody else made the provider's default, while it stands.
+    `drift` is the checkpoint id that somebody else made the provider's default, while it stands; `tolerated` the one
+    that a person released the alias with; `restored`, when drift was last undone. `gone` once it was told that what it
+    serves is there no more.
     """
 
     COLLECTION: ClassVar[str] = "aliases"
@@ -263,9 +369,12 @@ class Alias:
     head: str = ""
     current: Pointer | None = None
     last_good: tuple[Pointer, ...] = ()
+    best_of_line: Pointer | None = None
     intent: Intent | None = None
     fence: int = 0
     hold: Hold | None = None
+    approvals: tuple[Ask, ...] = ()
+    watch: Watch | None = None
     quarantine: tuple[CheckpointKey, ...] = ()
     waiting: tuple[Wait, ...] = ()
     moves: tuple[Move, ...] = ()
@@ -273,6 +382,9 @@ class Alias:
     policy_digest: str = ""
     release: int = 0
     drift: str | None = None
+    tolerated: str | None = None
+    restored: tuple[datetime, ...] = ()
+    gone: bool = False
     next_look_at: datetime | None = None
 
 

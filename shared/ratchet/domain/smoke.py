@@ -1,9 +1,10 @@
 """A run in numbers."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-from ratchet.domain.policy import Suite
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
+from ratchet.domain.suite import Suite
 
 _SPARE_CALLS = 4
 
@@ -13,20 +14,34 @@ def calls_allowed(suite: Suite) -> int:
     return len(suite.cases) * suite.repeats + _SPARE_CALLS
 
 
-def summarise(results: Sequence[CaseResult]) -> Summary:
+def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
     """Percentiles are of the nearest rank. At least one result."""
+    by_case: dict[str, list[CaseOutcome]] = defaultdict(list)
+    for result in results:
+        by_case[result.case].append(result.outcome)
+    failed = {case for case, outcomes in by_case.items() if set(outcomes) != {CaseOutcome.PASS}}
+    tags: dict[str, list[str]] = defaultdict(list)
+    for case in suite.cases:
+        for tag in case.tags:
+            if case.id in by_case:
+                tags[tag].append(case.id)
     latencies = sorted(result.latency_ms for result in results)
-    outcomes = [result.outcome for result in results]
+    passed = sum(1 for result in results if result.outcome is CaseOutcome.PASS)
     return Summary(
         total=len(results),
-        passed=outcomes.count(CaseOutcome.PASS),
-        failed=outcomes.count(CaseOutcome.FAIL),
-        errors=outcomes.count(CaseOutcome.ERROR),
-        cases=len({result.case for result in results}),
+        passed=passed,
+        errors=sum(1 for result in results if result.outcome is CaseOutcome.ERROR),
+        cases=len(by_case),
+        repeats=min(map(len, by_case.values())),
+        error_cases=sum(1 for outcomes in by_case.values() if CaseOutcome.ERROR in outcomes),
+        score=passed / len(results),
         latency_p50_ms=_percentile(latencies, 50),
         latency_p95_ms=_percentile(latencies, 95),
         tokens_in=sum(result.tokens_in for result in results),
         tokens_out=sum(result.tokens_out for result in results),
+        failed=tuple(sorted(failed)),
+        flaky=tuple(sorted(case for case in failed if CaseOutcome.PASS in by_case[case])),
+        tags={tag: tuple(sorted(cases)) for tag, cases in sorted(tags.items())},
     )
 
 

@@ -1,6 +1,7 @@
 """The door for people's commands: who asks, what for and why, published once and answered with its decision's key."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,9 @@ PATH = "/v1/commands"
 MAX_BODY = 4096
 LIFETIME = timedelta(minutes=10)
 
-_FIELDS = frozenset({"verb", "alias", "reason", "checkpoint", "force", "id"})
+_FIELDS = frozenset({"verb", "alias", "reason", "checkpoint", "decision", "force", "id"})
+_VOTES = (Verb.APPROVE, Verb.REJECT)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def receive_command(request: Request, bus: Bus, clock: Clock, ids: Ids) -> Response:
@@ -93,12 +96,19 @@ def _command(body: Any, actor: str, verified: bool, clock: Clock, ids: Ids) -> C
     checkpoint = CheckpointKey.parse(_text(body, "checkpoint")) if body.get("checkpoint") is not None else None
     if (verb is Verb.PROMOTE) is not (checkpoint is not None):
         raise ValueError("a checkpoint is what a promotion has, and nothing else")
+    decision = _text(body, "decision") if body.get("decision") is not None else None
+    if (verb in _VOTES) is not (decision is not None):
+        raise ValueError("the decision that asks is what a vote has, and nothing else")
+    if decision is not None and not _DIGEST.fullmatch(decision):
+        raise ValueError("not a decision")
     if alias == ALL_ALIASES and verb not in (Verb.HOLD, Verb.RELEASE):
         raise ValueError("all aliases can be held and released, no more")
+    if alias != alias.served:
+        raise ValueError("a shadow serves nothing")
     now = clock.now()
     return Command(
         id=_id(body, ids), verb=verb, alias=alias, reason=reason, actor=actor, actor_verified=verified,
-        issued_at=now, expires_at=now + LIFETIME, checkpoint=checkpoint, force=force,
+        issued_at=now, expires_at=now + LIFETIME, checkpoint=checkpoint, decision=decision, force=force,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from ratchet.domain.events import DeadLetter
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.limits import Limits
-from ratchet.domain.policy import Rules
+from ratchet.domain.rules import Rules
 from ratchet.domain.topology import SUBSCRIBERS, subscription
 from ratchet.ports import Bus, Clock, PermanentError, ProviderPort, RawBus, Store
 from ratchet.runtime import clock as clocks
@@ -144,6 +144,7 @@ def _vertex(account: VertexAccount) -> ProviderPort:
         location=account.location,
         base_url=chosen.vertex_base_url,
         timeout=chosen.limits.provider_timeout,
+        shutdown_dates=chosen.shutdown_dates,
     )
 
 
@@ -158,7 +159,11 @@ def _openai(account: OpenAIAccount) -> ProviderPort:
     if not key:
         raise SettingsError(f"environment {account.api_key_env}: no key for OpenAI account {account.account}; set it")
     return OpenAIProvider(
-        account=account.account, api_key=key, base_url=chosen.openai_base_url, timeout=chosen.limits.provider_timeout
+        account=account.account,
+        api_key=key,
+        base_url=chosen.openai_base_url,
+        timeout=chosen.limits.provider_timeout,
+        shutdown_dates=chosen.shutdown_dates,
     )
 
 

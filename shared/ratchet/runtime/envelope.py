@@ -33,6 +33,8 @@ TYPES: Mapping[Topic, type[Payload]] = {
 
 _NAMES = {f"ratchet.{kind.__name__}": topic for topic, kind in TYPES.items()}
 _JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/tuningJobs/([^/]+)")
+_CREATES = "CreateTuningJob"
+_PRINCIPAL = re.compile(r"[!-~]{1,320}")
 _READS = frozenset({"GetTuningJob", "ListTuningJobs"})
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
 _MAX_KEPT = 700_000  # Base64 digits: a document holds one mebibyte.
@@ -142,9 +144,16 @@ def read(push: Push, topic: Topic) -> Payload | Ignored:
     if newer:
         raise SchemaNewer
     try:
-        return decode(TYPES[topic], _json(push.data))
+        payload = decode(TYPES[topic], _json(push.data))
     except Malformed as exc:
         raise PermanentError("bad_schema") from exc
+    if isinstance(payload, TuningJobHint) and payload.triggered_by is not None:
+        # Only the log knows it; none of our own functions says it. Whoever may publish here can also put on the log's
+        # shape, so this is no wall but a bell. Nor does it need one: a forged name can keep an approver from approving,
+        # or, where it is there before the log's own and the job has no label, let the true one approve; the gates and
+        # whoever else must agree stand as they did.
+        raise PermanentError("source")
+    return payload
 
 
 def _json(data: bytes) -> Any:
@@ -173,7 +182,17 @@ def _log_entry(entry: Any) -> TuningJobHint | Ignored:
         found = _JOB.fullmatch(name) if isinstance(name, str) else None
         if found:
             try:
-                return TuningJobHint(job=JobKey(Provider.VERTEX, *found.groups()), reason="audit log")
+                job = JobKey(Provider.VERTEX, *found.groups())
             except ValueError as exc:
                 raise PermanentError("id_form") from exc
+            return TuningJobHint(
+                job=job, reason="audit log", triggered_by=_principal(audit) if method == _CREATES else None
+            )
     return Ignored("no_job")
+
+
+def _principal(audit: Mapping[str, Any]) -> str | None:
+    """Who made the call. An entry may hide it; then nobody knows."""
+    who = audit.get("authenticationInfo")
+    email = who.get("principalEmail") if isinstance(who, dict) else None
+    return email if isinstance(email, str) and _PRINCIPAL.fullmatch(email) else None

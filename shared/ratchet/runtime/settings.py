@@ -7,17 +7,28 @@ is refused, never warned about.
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from ratchet.domain.limits import Limits
 from ratchet.runtime.yaml_lines import Unreadable, load, place
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _STORE = re.compile(r"sqlite:///(?P<path>.+)|firestore://(?P<project>[a-z0-9-]+)/(?P<database>[a-z0-9()-]+)")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _OVERRIDES = {
     "RATCHET_STORE": "store",
     "RATCHET_SINCE": "since",
@@ -44,6 +55,23 @@ class _Part(BaseModel):
 
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+_BaseModel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,255}$")]
+
+
+def _day(value: object) -> datetime:
+    """The day's first moment, UTC. YAML reads a day that stands without quotes as a date already."""
+    try:
+        day = date.fromisoformat(value) if isinstance(value, str) and _DAY.fullmatch(value) else value
+    except ValueError:
+        day = None
+    if not isinstance(day, date) or isinstance(day, datetime):
+        raise ValueError("not a day; write 2026-01-31")
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+_Day = Annotated[datetime, BeforeValidator(_day)]
 
 
 class VertexAccount(_Part):
@@ -97,6 +125,8 @@ class LimitSettings(_Part):
 
 
 class Settings(_Part):
+    """`shutdown_dates`: when a base model's service ends, by its name; it wins over what the provider says."""
+
     store: str
     providers: ProviderSettings = ProviderSettings()
     since: AwareDatetime | None = None
@@ -112,6 +142,7 @@ class Settings(_Part):
     release: Annotated[int, Field(ge=0)] = 0
     openai_base_url: str | None = None
     vertex_base_url: str | None = None
+    shutdown_dates: Mapping[_BaseModel, _Day] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -18,6 +18,7 @@ class Unreadable(ValueError):
 
 def load(text: str) -> tuple[dict[str, Any], yaml.Node | None]:
     """The content, and the nodes that know their lines. Raises: Unreadable."""
+    node = None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
@@ -29,7 +30,7 @@ def load(text: str) -> tuple[dict[str, Any], yaml.Node | None]:
         raise
     # Beside its own errors, PyYAML lets through whatever its constructors stumble over: `!!bool x` is a KeyError.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as exc:
-        raise Unreadable(1, "not YAML") from exc
+        raise Unreadable(_stumble(node), "not YAML; mend this line") from exc
     if node is None:
         return {}, None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -50,6 +51,23 @@ def place(node: yaml.Node | None, path: Sequence[str | int]) -> int:
             break
         line, node = found[0].start_mark.line + 1, found[1]
     return line
+
+
+def _stumble(root: yaml.Node | None) -> int:
+    """The line of the first value that no constructor takes: PyYAML itself does not say where `2026-02-30` stands."""
+    waiting = [root] if root is not None else []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [part for item in reversed(node.value) for part in reversed(item)]
+        else:
+            try:
+                yaml.SafeLoader("").construct_object(node)
+            except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
+                return int(node.start_mark.line) + 1
+    return 1
 
 
 def _refuse_twins(root: yaml.Node) -> None:

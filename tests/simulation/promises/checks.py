@@ -41,11 +41,14 @@ _BY_COLLECTION: Mapping[str, _Check] = {
 
 
 class Checks(Watch):
-    """`opened` is told of every intent: its alias, model and decision."""
+    """`opened` is told of every intent: its alias, model and decision; `asked` of every ask: its alias and decision."""
 
-    def __init__(self, engine: Engine, world: World, limits: Limits, opened: aliases.Opened) -> None:
+    def __init__(
+        self, engine: Engine, world: World, limits: Limits, opened: aliases.Opened, asked: aliases.Asked
+    ) -> None:
         super().__init__(engine, world, limits)
         self._opened = opened
+        self._asked = asked
         self._commits = commits.Commits(self)
 
     def began(self, task: Task, what: str) -> None:
@@ -75,7 +78,7 @@ class Checks(Watch):
             change = Change(task, key, self.documents.get(key), dict(write.data), batch)  # type: ignore[union-attr]
             commits.written(self, change)
             if key.collection == "aliases":
-                aliases.alias(self, change, self._opened)
+                aliases.alias(self, change, self._opened, self._asked)
             elif key.collection in _BY_COLLECTION:
                 _BY_COLLECTION[key.collection](self, change)
         for key, write in batch.items():

@@ -26,7 +26,8 @@ def begins(watch: Watch, task: Task, model: str) -> None:
         in_time = watch.now + timedelta(seconds=watch.limits.provider_timeout) < ends
         watch.expect("I19", in_time, "a write started too near to the end of its lease")
     all_ = watch.documents.get(Key("aliases", digest(str(ALL_ALIASES))))
-    if all_ and all_["hold"] and not alias["intent"]["roll_back"] and alias["intent"]["direction"] == "forward":
+    by_person = alias["intent"]["roll_back"] and not alias["intent"]["by_policy"]
+    if all_ and all_["hold"] and not by_person and alias["intent"]["direction"] != "back":
         late = watch.now - parse_time(all_["hold"]["since"])
         limit = timedelta(seconds=watch.limits.provider_timeout + watch.limits.skew)
         watch.expect("I24", late <= limit, f"a write started {late} after the hold of all")
@@ -40,7 +41,7 @@ def arrived(watch: Watch, task: Task, model: str, checkpoint_id: str, before: st
         watch.hit("a write by one who had lost the lease arrived")
     wanted = {recorded["default"]} if recorded else set()
     if alias is not None:
-        forward = alias["intent"]["direction"] == "forward"
+        forward = alias["intent"]["direction"] != "back"
         to = CheckpointKey.parse(alias["intent"]["to"]["checkpoint"]).id
         wanted.add(to if forward else alias["intent"]["default_before"])
     known = checkpoint_id in wanted

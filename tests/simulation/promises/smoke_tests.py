@@ -33,7 +33,12 @@ def run(watch: Watch, change: Change) -> None:
         assert found is not None
         right, summary = found[1].passes, after["summary"]
         told = (summary["total"], summary["passed"], summary["errors"])
-        watch.expect("I7", told == (CASES, right, 0), f"a verdict of {told}, where {right} of {CASES} are right")
+        # One that spoils meanwhile is right in some of its answers.
+        allowed = range(0 if found[1].spoils is not None else right, right + 1)
+        known = told in {(CASES, passed, 0) for passed in allowed}
+        watch.expect("I7", known, f"a verdict of {told}, where {right} of {CASES} are right")
+        if after["purpose"] != "gate" or after["occasion"] != "-":
+            watch.hit(f"a run was made as {after['purpose']}, because somebody asked for it")
         if after["lease"]["fence"] > 1:
             watch.hit("a verdict by a later holder, from the results of all")
 
@@ -44,5 +49,6 @@ def case_result(watch: Watch, change: Change) -> None:
     found = watch.checkpoint(run["checkpoint"])
     assert found is not None
     right = int(after["case"].removeprefix("case-")) < found[1].passes
-    truth = "pass" if right else "fail"
-    watch.expect("I7", after["outcome"] == truth, f"a case's result is {after['outcome']}, the model was {truth}")
+    spoiled = found[1].spoils is not None and watch.engine.now >= found[1].spoils
+    truths = {"pass"} if right and not spoiled else {"fail"} if not right else {"pass", "fail"}
+    watch.expect("I7", after["outcome"] in truths, f"a case's result is {after['outcome']}, the model was {truths}")

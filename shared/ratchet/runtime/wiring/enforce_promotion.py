@@ -2,8 +2,8 @@
 
 from flask import Request, Response
 
-from ratchet.application.carry_out import Hands
 from ratchet.application.enforce_promotion import enforce_promotion
+from ratchet.application.hands import Hands
 from ratchet.application.obey_command import obey_command
 from ratchet.domain.events import Command, PromotionDue, Topic
 from ratchet.domain.outcomes import Outcome
@@ -34,7 +34,9 @@ def _handle(message: PromotionDue | Command) -> Outcome:
         clock=connect.clock(),
         ids=connect.ids(),
         limits=connect.limits(),
+        rules=connect.rules(),
+        release=connect.settings().release,
     )
     if isinstance(message, Command):
-        return obey_command(message, hands, rules=connect.rules())
-    return enforce_promotion(message, hands, rules=connect.rules(), release=connect.settings().release)
+        return obey_command(message, hands)
+    return enforce_promotion(message, hands)

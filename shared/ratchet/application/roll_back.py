@@ -1,0 +1,104 @@
+"""Go back to the last good checkpoint that answers: what served is quarantined, and the alias is held."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from ratchet.application.carry_out import opened
+from ratchet.application.hands import Hands
+from ratchet.application.state import load_keyed
+from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.policy import Policy
+from ratchet.domain.records import Alias, Checkpoint, Hold, Model, Pointer
+from ratchet.ports import ProviderError, Write
+
+_DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What becomes of the alias, and the decision that says why."""
+
+    alias: Alias
+    decision: Decision
+    writes: tuple[Write, ...] = ()
+
+
+def refused(alias: Alias, decision: Decision, why: str) -> Answer:
+    return Answer(alias=alias, decision=replace(decision, outcome=Outcome.REJECTED, reason=f"refused: {why}"))
+
+
+def roll_back(
+    hands: Hands, alias: Alias, decision: Decision, policy: Policy | None, *, by_policy: bool = False
+) -> Answer:
+    """`decision` says who and why; windows and pacing do not concern a roll-back.
+
+    After the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
+    """
+    if alias.intent is not None:
+        return refused(alias, decision, "a promotion is being carried out; hold it, or wait for its end")
+    if alias.current is None:
+        return refused(alias, decision, "nothing serves")
+    skipped: list[str] = []
+    for pointer in alias.last_good:
+        target = load_keyed(hands.store, Checkpoint, pointer.checkpoint)
+        if target is not None and _answers(hands, pointer):
+            break
+        skipped.append(f"step {pointer.step} does not answer")
+    else:
+        return refused(alias, decision, "; ".join(skipped) or "nothing served before")
+    to = target.value
+    words = f"{decision.reason}; back to step {to.step} of job {to.job.id}, step {alias.current.step} is quarantined"
+    decision = replace(
+        decision,
+        outcome=Outcome.ROLLED_BACK,
+        reason="; ".join([words, *skipped]),
+        candidate=to.key,
+        candidate_step=to.step,
+        baseline=alias.current.checkpoint,
+    )
+    quarantine = tuple(sorted({*alias.quarantine, alias.current.checkpoint}))
+    best = alias.best_of_line
+    after = replace(
+        alias,
+        quarantine=quarantine,
+        best_of_line=None if best is not None and best.checkpoint in quarantine else best,
+        hold=_hold(alias, decision, policy),
+        watch=None,
+        generation=alias.generation + 1,
+    )
+    # Only a default that this alias has set is set back.
+    row = load_keyed(hands.store, Model, pointer.model) if pointer.model else None
+    owned = row is not None and row.value.owner == alias.key
+    after, decision, writes = opened(
+        hands,
+        after,
+        decision,
+        to,
+        pointer.model,
+        apply=owned,
+        policy=policy,
+        roll_back=True,
+        by_policy=by_policy,
+    )
+    return Answer(alias=after, decision=decision, writes=tuple(writes))
+
+
+def _hold(alias: Alias, decision: Decision, policy: Policy | None) -> Hold:
+    now = decision.at
+    hold = Hold(actor=decision.actor, reason=f"rolled back: {decision.reason}", since=now)
+    if policy is None or policy.rollback.hold is None:
+        return hold
+    if alias.hold is not None and alias.hold.until is None:
+        return alias.hold  # until a person releases it, whoever rolls back meanwhile
+    lately = 1 + sum(1 for move in alias.moves if move.rolled_back and now - move.at < _DAY)
+    if lately >= policy.rollback.breaker:
+        return replace(hold, reason=f"{hold.reason}; {lately} roll-backs within 24 hours: held until released")
+    return replace(hold, until=now + policy.rollback.hold)
+
+
+def _answers(hands: Hands, pointer: Pointer) -> bool:
+    try:
+        hands.providers.of(pointer.checkpoint.job).probe(pointer.target)
+    except ProviderError:
+        return False
+    return True

@@ -1,0 +1,171 @@
+"""A suite's file: what is refused, with its line and mend, and what its cases become."""
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.adapters.rule_files import RuleErrors, load_rules, suite_from_text
+from ratchet.adapters.yaml_files import parse
+from support.rules import FULL_SUITE, POLICY, SUITE, Folders, make, rules_of
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    monkeypatch.chdir(tmp_path)
+    return make(Path(), POLICY, SUITE)
+
+
+ASSERT = "{type: contains, value: hi}"
+TESTS = SUITE[SUITE.index("  tests:") :]
+SUITE_REFUSALS: list[tuple[str, str, str]] = [
+    (TESTS, "", "3: an empty suite is not evidence, add a test"),
+    (TESTS, "  tests: []\n", "5: an empty suite is not evidence, add a test"),
+    (f"[{ASSERT}]", "[]", "6: a case without assertions is not evidence, add an assert"),
+    ("{word: hi}", "{}", "6: an undefined variable: 'word' is undefined, add it to vars"),
+    ("value: hi", 'value: "{{wrod}}"', "8: an undefined variable: 'wrod' is undefined, add it to vars"),
+    ("{{word}}", "{{range}}{{word}}", "6: an undefined variable: 'range' is undefined, add it to vars"),
+    ("{{word}}", "{{word|upper}}", "6: the template is not supported yet: filter, use {{name}} or {{name.part}} only"),
+    ("{{word}}", "{% for a in word %}{% endfor %}",
+     "6: the template is not supported yet: for, use {{name}} or {{name.part}} only"),
+    ("{{word}}", "{{word", "6: the template does not parse, mend it, or close the braces"),
+    ('["Say {{word}}"]', '["a", "b"]', "4: `prompts` has 2 entries, write exactly one prompt"),
+    ('["Say {{word}}"]', "[]", "4: `prompts` has 0 entries, write exactly one prompt"),
+    ('  prompts: ["Say {{word}}"]\n', "", "3: `prompts` is missing, add it"),
+    ("Say {{word}}", "file://prompt.txt",
+     "4: a prompt from a file or as JSON messages is not supported yet, write the text"),
+    ("{word: hi}", "{word: [a, b]}", "7: the list `word` makes several cases, not supported yet, write each as a test"),
+    ("{word: hi}", "{word: {a: 1}}",
+     "6: the template is not supported yet: a mapping or a list in a text, use {{name}} or {{name.part}} only"),
+    ("{word: hi}", "{word: file://x.txt}", "7: reading a file is not supported yet, write the text here"),
+    ("{word: hi}", '{word: "{{x}}"}', "7: a template inside a variable is not supported yet, write the text out"),
+    ("type: contains", "type: javascript",
+     "8: `javascript` is refused: user code does not run in the control plane, use contains or regex"),
+    ("type: contains", "type: not-python",
+     "8: `not-python` is refused: user code does not run in the control plane, use contains or regex"),
+    ("type: contains", "type: webhook",
+     "8: `webhook` is refused: user code does not run in the control plane, use contains or regex"),
+    ("type: contains", "type: llm-rubric", "8: the assertion `llm-rubric` is not supported yet, leave it out"),
+    ("type: contains", "type: contians", "8: unknown assertion `contians`, did you mean `contains`?"),
+    (ASSERT, "{type: is-json, value: {type: object}}",
+     "8: a JSON Schema for is-json is not supported yet, leave the value out"),
+    (ASSERT, "{type: latency}", "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
+    (ASSERT, "{type: latency, threshold: 0}",
+     "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
+    (ASSERT, "{type: contains}", "8: contains has no value, add a value"),
+    (ASSERT, '{type: contains, value: ""}', "8: contains needs a text or a number, write one that is not empty"),
+    (ASSERT, "{type: contains, value: hi, threshold: 0.5}",
+     "8: a threshold for contains is not supported yet, leave it out"),
+    (ASSERT, "{type: contains, value: hi, weight: 2}", "8: `weight` is not supported yet, leave it out"),
+    (ASSERT, '{type: regex, value: "(a+)+b"}',
+     "8: the regex is refused: it may run too long: nested or repeated quantifiers, bound them, such as {1,20}"),
+    (ASSERT, "{type: regex, value: 3}", "8: regex needs a text, write a pattern, in quotes"),
+    (ASSERT, "{type: contains, value: file://x}", "8: reading a file is not supported yet, write the value here"),
+    ("      vars:", "      threshold: 0.5\n      vars:", "7: `threshold` is not supported yet, leave it out"),
+    ("      vars:", "      tags: [x]\n      vars:", "7: `tags` is not supported yet, leave it out"),
+    ("      vars:", "      metadata: {owner: x}\n      vars:", "7: `owner` is not supported yet, leave it out"),
+    ("  tests:", "  defaultTest: {metadata: {}}\n  tests:", "5: `metadata` is not supported yet, leave it out"),
+    ("metadata: {name: core}", "metadata: {name: core, nam: x}", "2: unknown key `nam`, did you mean `name`?"),
+    ("      vars:", "      metadata: {tags: [a.b]}\n      vars:",
+     "7: `tags` is 'a.b', use letters, digits and dashes, lower case for names"),
+    ("      vars:", "      metadata: {tags: x}\n      vars:",
+     "7: `tags` is not a list, write [...], or one `- ` for each below it"),
+    ("      vars:", "      metadata: {tags: [x, x]}\n      vars:", "7: the tag `x` is there twice, keep one of them"),
+    ("  tests:", "  import: [x]\n  tests:", "5: `import` is not supported yet, leave it out"),
+    ("  tests:", "  run: {budget: {usd: 1}}\n  tests:", "5: `budget` is not supported yet, leave it out"),
+    ("  tests:", "  run: {repeats: 0}\n  tests:", "5: `repeats` does not fit, it should be greater than or equal to 1"),
+    ("  tests:", "  run: {repeats: 21}\n  tests:", "5: `repeats` does not fit, it should be less than or equal to 20"),
+    ("  tests:", "  run: {temperature: 2.1}\n  tests:",
+     "5: `temperature` does not fit, it should be less than or equal to 2"),
+    ("  tests:", "  runs: {}\n  tests:", "5: unknown key `runs`, did you mean `run`?"),
+    ("id: one", "id: a/b", "6: the id 'a/b' does not fit, use at most 64 letters, digits, . _ -"),
+    (TESTS, TESTS + TESTS.removeprefix("  tests:\n"), "9: the id `one` is there twice, give each test its own id"),
+    ("{word: hi}", "{word: why?}", "7: a bare `?` in a `{…}` or `[…]` is no text in YAML, quote the text"),
+    ("{word: hi}", "{word: 9007199254740993}", "7: a whole number is larger than 2^53, quote it if it is a text"),
+    ("{word: hi}", '{word: "\\ud800"}', "7: a text holds half a character, remove the \\ud800-\\udfff escape"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), SUITE_REFUSALS)
+def test_a_suite_is_refused_with_its_line_and_mend_row60(folders: Folders, old: str, new: str, expected: str) -> None:
+    assert old in SUITE
+    (folders[1] / "s.yaml").write_text(SUITE.replace(old, new, 1))
+    with pytest.raises(RuleErrors) as caught:
+        load_rules(*folders)
+    assert [str(finding) for finding in caught.value.findings] == [f"suites/s.yaml:{expected}"]
+
+
+ALLOWED = [
+    ("  tests:", "  run: {repeats: 20, concurrency: 64, maxTokens: 8192, temperature: 2}\n  tests:"),
+    ("{word: hi}", "{word: 9007199254740992}"),
+    (ASSERT, "{type: not-latency, threshold: 0.1}"),
+    (ASSERT, '{type: equals, value: ""}'),
+    ("Say {{word}}", "Say {{w.a}}"),
+    ("      vars:", f"      metadata: {{tags: [{'a' * 64}, A_-9]}}\n      vars:"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), ALLOWED)
+def test_the_last_allowed_value_loads(folders: Folders, old: str, new: str) -> None:
+    assert old in SUITE
+    text = SUITE.replace(old, new, 1).replace("{word: hi}", "{word: hi, w: {a: 1}}")
+    (folders[1] / "s.yaml").write_text(text)
+    suite = load_rules(*folders).suites["core"]
+    assert suite_from_text(suite.text) == suite
+
+
+def test_a_case_takes_its_id_from_its_description_or_its_place(folders: Folders) -> None:
+    tests = "  tests:\n    - {description: Refund, twice!, vars: {word: a}, assert: [{type: is-json}]}\n"
+    tests = tests.replace("Refund, twice!", '"Refund, twice!"')
+    tests += "    - {vars: {word: b}, assert: [{type: is-json}]}\n"
+    (folders[1] / "s.yaml").write_text(SUITE.replace(TESTS, tests))
+    assert [case.id for case in load_rules(*folders).suites["core"].cases] == ["refund-twice", "case-2"]
+
+
+def test_a_case_has_the_tags_of_its_metadata_in_order(folders: Folders) -> None:
+    before = load_rules(*folders)
+    (folders[1] / "s.yaml").write_text(
+        SUITE.replace("      vars:", "      metadata: {tags: [slow, critical]}\n      vars:")
+    )
+    assert [case.tags for case in load_rules(*folders).suites["core"].cases] == [("critical", "slow")]
+    assert load_rules(*folders).digest != before.digest
+    (folders[1] / "s.yaml").write_text(SUITE.replace("      vars:", "      metadata: {tags: []}\n      vars:"))
+    assert load_rules(*folders) == before
+
+
+def test_a_suite_without_tags_has_the_digest_that_it_had_before_there_were_any(folders: Folders) -> None:
+    digest = load_rules(*folders).suites["core"].digest
+    assert digest == "a8b62c8622c31857cff96d6a756940618931c63b9c116887a6e8cef58aed674e"
+
+
+def test_default_vars_and_asserts_join_those_of_the_case(folders: Folders) -> None:
+    default = "  defaultTest: {vars: {word: x, n: 1.0}, assert: [{type: equals, value: '{{n}} {{word}}'}]}\n  tests:"
+    (folders[1] / "s.yaml").write_text(SUITE.replace("  tests:", default))
+    (case,) = load_rules(*folders).suites["core"].cases
+    assert [item.value for item in case.asserts] == ["1 hi", "hi"]
+
+
+def test_words_and_times_keep_the_meaning_they_have_in_promptfoo() -> None:
+    data = parse("{a: yes, b: off, c: 12:30, d: 010, e: 2026-01-01, f: true, g: ~, h: 0x1f}", "f").data
+    assert data == {
+        "a": "yes", "b": "off", "c": "12:30", "d": 10, "e": "2026-01-01", "f": True, "g": None, "h": 31,
+    }  # fmt: skip
+
+
+SUITE_CHANGES: list[tuple[str, str]] = [
+    ("Say", "Sing"), ("repeats: 2", "repeats: 3"), ("concurrency: 3", "concurrency: 4"), ("64", "65"),
+    ("0.5", "0.25"), ("other: x", "other: y"), ("500", "501"), ("id: one", "id: uno"), ("first", "second"),
+    ("word: hi", "word: he"), ("type: contains", "type: icontains"), ("value: hi", "value: he"),
+    ("tags: [a, b]", "tags: [a]"), ("tags: [a, b]", "tags: [a, c]"), (", metadata: {tags: [a, b]}", ""),
+    ("not-equals", "equals"), ("{a: 1}}]", "{a: 2}}]"), ("{a: 1}}]", "{a: true}}]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), SUITE_CHANGES)
+def test_a_change_of_a_suites_value_changes_its_digest_and_its_policys(tmp_path: Path, old: str, new: str) -> None:
+    before = rules_of(POLICY, FULL_SUITE, tmp_path)
+    assert old in FULL_SUITE
+    after = rules_of(POLICY, FULL_SUITE.replace(old, new, 1), tmp_path)
+    assert after.suites["core"].digest != before.suites["core"].digest
+    assert after.policies[0].digest != before.policies[0].digest
+    assert after.digest != before.digest
+    assert suite_from_text(after.suites["core"].text) == after.suites["core"]
