@@ -12,6 +12,8 @@ _RECHECKS = 3
 _LOOKED_FOR = timedelta(hours=1, seconds=-30)
 """So often, and within that time (clocks differ), a job that its provider does not know is looked for again."""
 _ONCE = ("key", "job", "step", "epoch", "target", "model", "base_model", "labels", "job_created_at", "recorded_at")
+_TOLD = ("name", "labels", "datasets")
+"""What a job says of itself, whenever it does: the first stays."""
 
 
 def job(watch: Watch, change: Change) -> None:
@@ -27,8 +29,8 @@ def job(watch: Watch, change: Change) -> None:
         return
     for name in ("key", "first_seen_at"):
         watch.expect("I5", before[name] == after[name], f"a job's {name} changed")
-    for name in ("model", "created_at"):
-        watch.expect("I5", before[name] in (None, after[name]), f"a job's {name} changed")
+    for name in ("model", "created_at", *_TOLD, "started_by", "triggered_by"):
+        watch.expect("I5", not before[name] or before[name] == after[name], f"a job's {name} changed")
     watch.expect("I5", set(before["checkpoint_ids"]) <= set(after["checkpoint_ids"]), "a job forgot a checkpoint")
     watch.expect("I5", before["state"] == after["state"] or after["state"] != "unknown", "a known job unknown again")
     if (before["state"], after["state"]) == ("succeeded", "failed"):
@@ -44,6 +46,8 @@ def checkpoint(watch: Watch, change: Change) -> None:
         return
     for name in _ONCE:
         watch.expect("I5", before[name] in (None, after[name]), f"a checkpoint's {name} changed")
+    for name in _TOLD:
+        watch.expect("I5", not before[name] or before[name] == after[name], f"a checkpoint's {name} changed")
     for name, measure in before["metrics"].items():
         watch.expect("I5", after["metrics"].get(name) == measure, f"the metric {name} changed")
     for name in ("tested", "decided"):
