@@ -6,6 +6,7 @@ is imported, and whatever the first way did not kill, is tried again where every
 
 import contextlib
 import gc
+import importlib
 import importlib.util
 import os
 import pickle
@@ -194,7 +195,7 @@ def swapped(paths: Sequence[str], module: str, original: CodeType, attempts: Seq
 
     def run(items: list[pytest.Item]) -> list[str]:
         known = {item.nodeid: item for item in items}
-        functions = dict(_functions(sys.modules[module]))
+        functions = dict(_functions(importlib.import_module(module)))
         before = {code.co_qualname: code for code in _codes(original)}
         found = [SURVIVED] * len(attempts)
         works = [partial(_swap_and_run, attempt, known, functions, before) for attempt in attempts]

@@ -71,7 +71,7 @@ def objection(wanted: Approval, actor: str, triggers: Collection[str]) -> str | 
 
 def same_person(actor: str, trigger: str) -> bool:
     """A label of Vertex holds no `@` and no dot: whoever wrote an address into one wrote dashes."""
-    return actor.casefold() == trigger.casefold() or _as_label(actor) == _as_label(trigger)
+    return _as_label(actor) == _as_label(trigger)
 
 
 def _as_label(text: str) -> str:

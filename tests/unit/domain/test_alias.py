@@ -15,6 +15,7 @@ from ratchet.domain.alias import (
     advance,
     ask_of,
     fold,
+    given_back,
     moved,
     pointed,
     row_hash,
@@ -125,6 +126,11 @@ def test_the_hash_is_over_all_of_the_row_but_itself() -> None:
     assert len({row.hash, *map(row_hash, others)}) == len(others) + 1
 
 
+def test_the_hash_of_a_row_is_the_same_in_every_release() -> None:
+    _, row = changed(BLANK, serial=3)
+    assert row.hash == "19dc12bd9efd6ff44b9f389542543037d38edb0f1c68d0fb105da75e0e536f20"
+
+
 def test_rows_fold_to_the_alias_and_no_rows_to_nothing() -> None:
     first, one = changed(BLANK, serial=3, hold=Hold(actor="ana", reason="r", since=START))
     second, two = changed(first, hold=None, fence=2)
@@ -214,11 +220,29 @@ def test_five_good_ones_are_remembered_and_twenty_moves() -> None:
     assert len(alias.moves) == KEPT_MOVES == 20
 
 
-def test_whoever_takes_an_intent_over_has_the_next_fence() -> None:
-    alias = replace(BLANK, fence=7, intent=intent())
-    after = taken_over(alias, "another", START + HOUR)
+def test_a_move_by_somebody_else_ends_the_watch_of_what_served() -> None:
+    watched = replace(BLANK, watch=Watch(plan=PLAN, serial=1, due=START))
+    assert pointed(watched, pointer(), START, "d").watch is None
+
+
+@pytest.mark.parametrize(
+    ("before", "contested"),
+    [
+        (intent(), True),
+        (intent(lease=given_back(intent().lease, START)), False),
+        (intent(lease=given_back(intent().lease, START), contested=True), True),
+    ],
+)
+def test_whoever_takes_an_intent_over_has_the_next_fence_and_contests_what_was_not_given_back(
+    before: Intent, contested: bool
+) -> None:
+    after = taken_over(replace(BLANK, fence=7, intent=before), "another", START + HOUR)
     assert after.fence == 8
-    assert after.intent == intent(lease=Lease("another", 8, START + HOUR), contested=True)
+    assert after.intent == intent(lease=Lease("another", 8, START + HOUR), contested=contested)
+
+
+def test_a_lease_that_is_given_back_is_nobodys_and_keeps_its_fence() -> None:
+    assert given_back(Lease("me", 3, START), START + HOUR) == Lease("", 3, START + HOUR)
 
 
 # Waits ----------------------------------------------------------------------------------------------------------------
@@ -308,6 +332,7 @@ def test_an_alias_with_nothing_open_needs_nobody() -> None:
         ({"waiting": (wait(until=START + 3 * HOUR), wait(EARLIER_JOB, until=START + 2 * HOUR))}, 2 * HOUR),
         ({"waiting": (wait(reason="hold"),)}, HELD_LOOK),
         ({"waiting": (wait(reason="hold", until=START + MINUTE),)}, MINUTE),
+        ({"waiting": (wait(reason="hold", until=START + HOUR),)}, HOUR),
         ({"waiting": (wait(until=START + HOUR, tests_since=START),)}, TEST_LOOK),
         ({"hold": Hold(actor="ana", reason="r", since=START, until=START + 4 * HOUR)}, 4 * HOUR),
         ({"intent": intent()}, 2 * MINUTE),
@@ -318,6 +343,7 @@ def test_an_alias_with_nothing_open_needs_nobody() -> None:
         ({"current": SERVES, "drift": "7"}, DRIFT_CONFIRM),
         ({"current": SERVES, "drift": "7", "tolerated": "7"}, DRIFT_LOOK),
         ({"current": SERVES, "drift": "7", "tolerated": "6"}, DRIFT_CONFIRM),
+        ({"current": SERVES, "tolerated": "7"}, DRIFT_LOOK),
         ({"current": SERVES, "drift": "7", "hold": Hold(actor="a", reason="r", since=START)}, DRIFT_LOOK),
         ({"current": UNOWNED, "watch": Watch(plan=PLAN, serial=1, due=START + 3 * MINUTE)}, 3 * MINUTE),
         ({"current": UNOWNED, "watch": Watch(plan=PLAN, serial=1, due=START + MOMENT)}, MOMENT),

@@ -163,6 +163,11 @@ def test_enough_people_grant_it() -> None:
     assert answered(asked(yes(BEN), yes()), wanted=two).granted
 
 
+def test_those_who_agreed_are_named_in_one_order() -> None:
+    people = [f"{name}@acme.com" for name in "hcgbfaed"]
+    assert answered(asked(*map(yes, people))).words == f"agreed: {', '.join(sorted(people))}"
+
+
 def test_one_person_is_one_however_often_and_however_written() -> None:
     twice = asked(yes(), yes("ANA@acme.com"))
     assert answered(twice, wanted=approval(least=2)) == Answer(words="1 of 2 agreed", until=EXPIRES)

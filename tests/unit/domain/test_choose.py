@@ -65,6 +65,14 @@ def test_numbers_of_other_sources_decide_nothing() -> None:
     assert chosen(a, alike, by=[lower(LOSS)]) == "2"
 
 
+def test_a_criterion_that_decides_nothing_leaves_it_to_the_next() -> None:
+    a = candidate("1", 18, measures={LOSS: measured(0.2)})
+    b = candidate("2", 20, measures={LOSS: measured(0.3, "event")})
+    assert chosen(a, b, by=[lower(LOSS), higher(PASS_RATE)]) == "2"
+    elsewhere = candidate("9", 18, job=EARLIER_JOB)
+    assert beats(b, elsewhere, [lower("step"), higher(PASS_RATE)], None, START)[0] is True
+
+
 def test_the_runs_of_one_suite_are_one_source() -> None:
     a = candidate("1", measures={PASS_RATE: rate(18, 20, "run r-1")})
     b = candidate("2", measures={PASS_RATE: rate(19, 20, "run r-2")})

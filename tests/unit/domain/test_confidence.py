@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratchet.domain.confidence import wilson
+from ratchet.domain.confidence import MOST_CASES, wilson
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,17 @@ def test_it_lies_within_zero_and_one_and_touches_them_at_the_ends(total: int) ->
         assert 0.0 <= interval.low <= count / total <= interval.high + 1e-15 <= 1.0 + 1e-15
     assert wilson(0, total, 0.90).low == 0.0
     assert wilson(total, total, 0.90).high == pytest.approx(1.0, abs=1e-15)
+
+
+def test_rounding_never_leaves_the_unit_interval() -> None:
+    for level in (0.5, 0.8, 0.9, 0.95, 0.99):
+        for total in range(1, 400):
+            assert wilson(total, total, level).high <= 1.0
+            assert wilson(0, total, level).low >= 0.0
+
+
+def test_no_more_than_a_million_cases_are_ever_said_to_be_missing() -> None:
+    assert MOST_CASES == 1_000_000
 
 
 def test_more_cases_and_a_lower_level_make_it_narrower() -> None:

@@ -241,6 +241,14 @@ def test_every_old_run_is_renewed_in_the_order_of_steps() -> None:
     assert waits.reason.endswith("core on step 100, core on step 200")
 
 
+def test_what_is_being_renewed_is_judged_by_the_time_when_it_was_found_too_old() -> None:
+    old, just_fresh = aged(candidate("1"), 80 * HOUR), aged(candidate("2"), 72 * HOUR)
+    later = START + 2 * HOUR
+    assert [test.checkpoint.id for test in ruled(old, just_fresh, rule=FRESH, now=later).tests] == ["1", "2"]
+    waits = ruled(old, just_fresh, rule=FRESH, standing=Standing(tests_since=START), now=later)
+    assert [test.checkpoint.id for test in waits.tests] == ["1"]
+
+
 def test_a_renewal_is_waited_for_since_it_was_asked_for_and_not_for_ever() -> None:
     old, fresh = aged(candidate("1"), 80 * HOUR), candidate("2", 19)
     standing = Standing(tests_since=START)
@@ -374,6 +382,16 @@ def test_the_baseline_is_tested_again_when_the_policy_says_so(rerun: Rerun, stan
         assert found.reason == "waits for settle: the evidence is renewed: core on step 900 of job 8611"
 
 
+def test_each_suite_of_the_baseline_is_renewed_by_itself_in_the_order_of_their_names() -> None:
+    both = (gate("suites.zeal.score", ">= baseline"), NO_DROP, gate("suites.extra.score", ">= baseline"))
+    rule = replace(comparing(rerun=Rerun.ALWAYS), gates=both, evidence=(wants("zeal"), wants(), wants("extra")))
+    tested = replace(candidate(), suites={name: ran() for name in ("core", "extra", "zeal")})
+    found = ruled(tested, rule=rule, current=PLAIN, baseline=PLAIN)
+    assert [test.suite for test in found.tests] == ["core", "extra", "zeal"]
+    renewed = ruled(tested, rule=rule, current=RENEWED, baseline=RENEWED)
+    assert [test.suite for test in renewed.tests] == ["extra", "zeal"]
+
+
 def test_a_baseline_of_the_same_job_is_only_tested_apart_when_always() -> None:
     stands = candidate("9")
     for rerun, asks in [(Rerun.IF_STALE, False), (Rerun.ALWAYS, True)]:
@@ -433,11 +451,13 @@ def test_a_baseline_that_was_not_renewed_in_time_is_no_evidence(rerun: Rerun, st
 
 def test_what_serves_keeps_its_own_numbers_when_another_is_the_baseline() -> None:
     rule = replace(comparing(use=BaselineUse.LAST_GOOD), gates=(gate(PASS_RATE, ">= 0.9"), gate("x", ">= baseline")))
-    other = aged(candidate("8", 18, job=EARLIER_JOB), 73 * HOUR)
+    other = aged(candidate("8", 18, job=EARLIER_JOB), 80 * HOUR)
     rule = replace(rule, gates=(gate(PASS_RATE, ">= 0.9"), replace(NO_DROP, missing=Missing.SKIP)))
     late = Standing(tests_since=START - HOUR)
     found = ruled(candidate(), rule=rule, standing=late, current=serving(), baseline=other)
     assert (found.outcome, found.baseline) == (Outcome.PROMOTED, other.key)
+    first = ruled(candidate(), rule=rule, standing=late, baseline=other)
+    assert (first.outcome, first.baseline) == (Outcome.PROMOTED, other.key)
 
 
 # Gates and choice -----------------------------------------------------------------------------------------------------
@@ -473,7 +493,13 @@ def test_a_promotion_tells_why_and_why_not_the_others() -> None:
         f"; step 400 inconclusive: {NO_RUN}, g: {NO_RUN}"
     )
     assert ruled(candidate("1")).reason == "step 100 of vertex job 8812 passes every gate"
+    alone = ruled(candidate("1", 3), candidate("2", 20))
+    assert alone.reason == (
+        "step 200 of vertex job 8812 passes every gate; step 100 rejected: g 0.150 (3/20) is not >= 0.9"
+    )
     warns = policy(gates=(gate(PASS_RATE, ">= 0.9", warns=">= 0.8"),))
+    mixed = ruled(candidate("1", 19), candidate("2", 17), rule=replace(warns, choose=(lower(PASS_RATE),)))
+    assert mixed.reason == "step 200 of vertex job 8812 fails no gate, and warns and is the best of 2 that do"
     found = ruled(candidate("1", 16), candidate("2", 17), rule=warns)
     assert found.reason == "step 200 of vertex job 8812 fails no gate, and warns and is the best of 2 that do"
 
@@ -615,6 +641,9 @@ def test_no_more_than_so_many_moves_within_a_day() -> None:
     # Of more than so many, enough must have become older.
     assert paced(*moved(9 * HOUR, 5 * HOUR, HOUR), max_per_day=2).until == START - 5 * HOUR + DAY
     assert paced(*moved(HOUR), max_per_day=2).outcome is Outcome.PROMOTED
+    # Only those of the last 24 hours are counted.
+    within = paced(*moved(30 * HOUR, DAY, DAY - MOMENT, 5 * HOUR, HOUR), max_per_day=2)
+    assert within.reason == "waits for cooldown: it moved 3 times within 24 hours"
 
 
 def test_the_longer_of_both_paces_counts() -> None:
@@ -689,6 +718,9 @@ def test_a_first_promotion_and_a_warning_may_ask() -> None:
     assert ruled(candidate("1", 18), rule=warns).waiting_for == "approval"
     assert ruled(candidate("1", 19), rule=warns).outcome is Outcome.PROMOTED
     assert ruled(candidate("1", 19), candidate("2", 18), rule=warns).outcome is Outcome.PROMOTED
+    # It is the winner's verdict that counts, not the first one's.
+    worst = replace(warns, choose=(lower(PASS_RATE),))
+    assert ruled(candidate("1", 19), candidate("2", 18), rule=worst).waiting_for == "approval"
 
 
 # Stages and modes -----------------------------------------------------------------------------------------------------
@@ -823,8 +855,8 @@ def test_failed_gates_hide_what_is_open_and_what_does_not_count() -> None:
     skipped = result(id="skipped", counts=False)
     both = assessed(result(), open_, skipped, result(id="h"), missing=("no run",))
     assert why_not(both) == "step 300 rejected: g 0.750 is not >= 0.90, h 0.750 is not >= 0.90"
-    uncounted = replace(open_, counts=False)
-    undecided = assessed(open_, uncounted, skipped, verdict=Verdict.INCONCLUSIVE, missing=("no run", "no run"))
+    uncounted, passed = replace(open_, id="uncounted", counts=False), result(id="passed", verdict=Verdict.PASS)
+    undecided = assessed(open_, uncounted, skipped, passed, verdict=Verdict.INCONCLUSIVE, missing=("no run", "no run"))
     assert why_not(undecided) == "step 300 inconclusive: no run, open: missing"
 
 
@@ -865,6 +897,16 @@ def test_a_decision_is_keyed_by_all_that_it_was_made_from_and_came_to() -> None:
     ]
     assert len({identity(), *others}) == len(others) + 1
     assert identity() == identity(replace(made, reason="other words", trace=("x",)))
+
+
+def test_the_keys_of_decisions_are_the_same_in_every_release() -> None:
+    made = Ruling(outcome=Outcome.REJECTED, stage=Stage.GATES, reason="r")
+    assert made.best is False
+    assert (
+        decision_key(ALIAS, 1, "p", "e", made, JOB)
+        == "c5d80d2063f0c61d31113d68f72a3ed20a304f8aa0567aad646df6f2b1ae8aa5"
+    )
+    assert command_key(ALIAS, "c-1") == "d1e16b6dfbbf33e5b76eb119bda361cea720d44e57ba9e528bffd0e7692ca2bd"
 
 
 def test_a_command_is_keyed_by_itself_alone() -> None:
