@@ -340,7 +340,7 @@ def compared_suites(policy: Policy) -> set[str]:
 def as_compared(policy: Policy, evidence: Evidence, fresh_at: datetime) -> Evidence:
     """Without the runs of the baseline that are to be renewed: what is too old is no evidence, nor is what pairs it."""
     old = {test.suite for test in _not_renewed(policy, evidence, fresh_at)}
-    if evidence.baseline is None:
+    if evidence.baseline is None or not old:
         return evidence
     baseline = without_runs(evidence.baseline, old, "it was not renewed in time")
     serves = evidence.current is not None and evidence.current.key == baseline.key
@@ -511,7 +511,7 @@ def _miss(gate: GateResult) -> str:
 
 
 def _open(gate: GateResult) -> str:
-    if gate.note:
+    if gate.note or gate.low is None:
         return f"{gate.id}: {gate.note}"
     return f"{gate.id} {_value(gate)} straddles {gate.limit}"
 
