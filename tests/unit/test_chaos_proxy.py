@@ -86,6 +86,9 @@ def test_a_lost_reply_is_that_of_a_request_that_arrived() -> None:
     with worker() as (target, seen), proxy(target, Fault.LOSE) as (_, port):
         with pytest.raises(OSError):  # noqa: PT011
             post(port)
+        deadline = time.monotonic() + 5
+        while not seen:  # the worker notes it on a thread of its own
+            assert time.monotonic() < deadline
         assert seen == ["/topic"]
 
 
