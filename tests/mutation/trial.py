@@ -154,6 +154,7 @@ def survey(paths: Sequence[str], package: Path) -> Survey:
         seconds = {}
         for item in items:
             began = time.process_time()
+            _forget()
             measured.switch_context(item.nodeid)
             if _fails(item):
                 failing.append(item.nodeid)
@@ -218,12 +219,17 @@ def _swap_and_run(
             if functions[name].__code__.co_freevars != code.co_freevars:
                 return SURVIVED  # It cannot be put in here (without its `super`, say): what is imported anew will tell.
             functions[name].__code__ = code
+    _forget()
+    signal.setitimer(signal.ITIMER_VIRTUAL, _ENDLESS_SECONDS)
+    return next((test for test in attempt.tests if _fails(known[test])), SURVIVED)
+
+
+def _forget() -> None:
+    """What a cache holds was made without the mutant, and makes a test run less of the code than it does by itself."""
     for module in [module for name, module in sys.modules.items() if name.startswith("ratchet.domain")]:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-    signal.setitimer(signal.ITIMER_VIRTUAL, _ENDLESS_SECONDS)
-    return next((test for test in attempt.tests if _fails(known[test])), SURVIVED)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

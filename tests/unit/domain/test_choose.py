@@ -65,6 +65,13 @@ def test_numbers_of_other_sources_decide_nothing() -> None:
     assert chosen(a, alike, by=[lower(LOSS)]) == "2"
 
 
+def test_sources_are_named_in_one_order() -> None:
+    sources = "hcgbfaed"
+    found = [candidate(str(n), measures={LOSS: measured(0.3, source)}) for n, source in enumerate(sources, 1)]
+    (words,) = choose(found, [lower(LOSS)], START)[1]
+    assert words.endswith("measured by a and b and c and d and e and f and g and h")
+
+
 def test_a_criterion_that_decides_nothing_leaves_it_to_the_next() -> None:
     a = candidate("1", 18, measures={LOSS: measured(0.2)})
     b = candidate("2", 20, measures={LOSS: measured(0.3, "event")})
