@@ -137,6 +137,16 @@ def test_spans_are_seconds() -> None:
         assert str(caught.value) == f"Held.span: {why}"
 
 
+@dataclass(frozen=True)
+class Unread:
+    days: frozenset[str]
+
+
+def test_a_type_that_no_document_holds_is_a_mistake_of_ours() -> None:
+    with pytest.raises(TypeError):
+        decode(Unread, {"days": ["mon"]})
+
+
 def test_a_set_has_one_order_as_a_document() -> None:
     days = [f"day-{n}" for n in range(20)]
     assert encode(frozenset(days)) == sorted(days)

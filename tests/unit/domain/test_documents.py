@@ -107,6 +107,13 @@ def test_a_batch_is_so_large() -> None:
     assert refused([("jobs", str(n), big) for n in range(9)]) == "a batch that is too large"
 
 
+def test_eight_documents_that_are_just_not_too_large_are_a_batch() -> None:
+    rest = MAX_DOCUMENT_BYTES - EMPTY - 2 * 2
+    whole = {"a": "x" * (rest // 2 - 1), "b": "x" * (rest - rest // 2 - 1)}
+    assert refused([("jobs", str(n), whole) for n in range(8)]) is None
+    assert refused([*(("jobs", str(n), whole) for n in range(8)), ("jobs", "8", {})]) == "a batch that is too large"
+
+
 @pytest.mark.parametrize("name", sorted(ENVELOPE))
 def test_the_envelope_is_the_stores_own(name: str) -> None:
     assert one({name: 1}) == "a field name that the store keeps for itself"

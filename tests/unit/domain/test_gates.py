@@ -12,6 +12,7 @@ from ratchet.domain.gates import (
     GateResult,
     Verdict,
     assess,
+    bounds,
     compares,
     incomparable,
     judge,
@@ -349,6 +350,15 @@ def test_a_loss_is_compared_over_the_same_data_unless_a_gate_says_otherwise(metr
     assert must_be_same(metric) == (BOTH if same else frozenset())
 
 
+def test_the_numbers_that_a_gate_comes_to_are_those_that_can_be_told() -> None:
+    given = gate(M, [">= 0.5", ">= baseline - 0.1"], warns="<= baseline + 2%")
+    theirs = candidate("9", job=EARLIER_JOB, measures={M: 0.0})
+    ours = candidate(measures={M: 0.9})
+    assert list(bounds(given, ours, None, START)) == [0.5]
+    assert list(bounds(given, ours, theirs, START)) == [0.5, -0.1]
+    assert list(bounds(given, candidate("1", None), theirs, START)) == []
+
+
 # Confidence -----------------------------------------------------------------------------------------------------------
 
 
@@ -397,7 +407,9 @@ def test_a_surely_missed_warning_limit_leaves_an_open_gate_open() -> None:
     assert verdict(sure(">= 0.90", warns=">= 0.99"), rate(57, 60)) is Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("value", [0.95, number(0.95)])
+@pytest.mark.parametrize(
+    "value", [0.95, replace(number(0.95), count=19), replace(number(0.95), total=20)], ids=["neither", "count", "total"]
+)
 def test_without_a_count_of_cases_nobody_can_be_confident(value: float | Measured) -> None:
     found = judge(sure(missing=Missing.FAIL), candidate(measures={PASS_RATE: value}), None, START)
     assert (found.verdict, found.note, found.low) == (Verdict.FAIL, "no count of cases to be confident in", None)
