@@ -449,6 +449,12 @@ def test_a_baseline_that_was_not_renewed_in_time_is_no_evidence(rerun: Rerun, st
     assert counted.reason == "step 100 inconclusive: g: no baseline run of the same cases"
 
 
+def test_what_serves_keeps_its_own_numbers_while_nothing_is_to_be_renewed() -> None:
+    rule = comparing(rerun=Rerun.NEVER)
+    found = ruled(candidate("1", 19), rule=rule, current=serving(20), baseline=serving(10))
+    assert found.outcome is Outcome.KEPT_CURRENT
+
+
 def test_what_serves_keeps_its_own_numbers_when_another_is_the_baseline() -> None:
     rule = replace(comparing(use=BaselineUse.LAST_GOOD), gates=(gate(PASS_RATE, ">= 0.9"), gate("x", ">= baseline")))
     other = aged(candidate("8", 18, job=EARLIER_JOB), 80 * HOUR)
