@@ -158,7 +158,7 @@ def _others(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
                 others = [*node.ifs[:index], *node.ifs[index + 1 :]]
                 words = f"for ... if {_short(ast.unparse(test))} -> without"
                 yield ast.comprehension(node.target, node.iter, others, node.is_async), words
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if not _is_nothing(value):
             yield told(ast.Return(ast.Constant(None)))
         case ast.Expr(value=ast.Call() | ast.Yield() | ast.YieldFrom()) | ast.Raise():
             yield told(ast.Pass())
@@ -187,8 +187,9 @@ def _instead(node: ast.AST, field: str, value: ast.AST, words: str) -> tuple[ast
     return type(node)(**{**fields, field: value}), f"{words} -> not"
 
 
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+def _is_nothing(value: ast.expr) -> bool:
+    """Whoever asks for yes or no takes None for no."""
+    return isinstance(value, ast.Constant) and value.value in (None, False)
 
 
 def _short(text: str) -> str:

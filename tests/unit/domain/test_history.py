@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ratchet.domain.alias import advance, document_hash, fold, moved, taken_over, verify
-from ratchet.domain.codec import Malformed, decode, encode
-from ratchet.domain.history import Anchor, Flaw, Walk
-from ratchet.domain.keys import CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.codec import Malformed, decode, encode, format_time
+from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.history import ADOPT, Anchor, Flaw, Walk, is_decision
+from ratchet.domain.history import testimony as said_by
+from ratchet.domain.keys import ALL_ALIASES, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.records import Alias, Direction, HistoryRow, Hold, Intent, Lease, Move, Pointer, Wait
 from support.decisions import ALIAS, HOUR, START
 from support.depth import deep
@@ -331,3 +334,142 @@ def test_a_history_that_was_cut_short_contradicts_the_anchor_of_what_is_gone() -
     alias, kept = lived(["hold", "release"])
     walk = walked(documents(kept), alias, anchors=anchored(rows, 2, 3, 4))
     assert [(finding.flaw, finding.row) for finding in walk.findings] == [(Flaw.ANCHOR, 3)]
+
+
+def test_an_anchor_of_what_was_cut_off_says_so_in_words() -> None:
+    _, rows = lived(["hold", "release", "hold", "release"])
+    alias, kept = lived(["hold", "release"])
+    cut = walked(documents(kept), alias, anchors=anchored(rows, 2, 4, 3)).findings
+    assert [finding.words for finding in cut] == [
+        "the history ends before row 3, which the anchor of 2026-11-22T15:00Z saw; "
+        "row 2 still is the one that the anchor of 2026-11-22T14:00Z saw"
+    ]
+    unseen = walked(documents(kept), alias, anchors=anchored(rows, 3)).findings
+    assert [finding.words for finding in unseen] == [
+        "the history ends before row 3, which the anchor of 2026-11-22T15:00Z saw"
+    ]
+
+
+# To the word ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_gives_the_row_back_as_long_as_it_can_be_read() -> None:
+    _, rows = lived(["hold", "release"])
+    walk = Walk(ALIAS)
+    assert [walk.step(document) for document in documents(rows)] == rows
+    assert walk.step(documents(rows)[0]) == rows[0]
+    assert walk.step({**documents(rows)[1], "at": "yesterday"}) is None
+    assert (walk.key, walk.n) == (ALIAS, 3)
+
+
+def test_a_row_of_another_alias_is_no_row_of_this() -> None:
+    alias, rows = lived(["hold", "release"])
+    strange = hashed({**documents(rows)[1], "alias": "support-router@test"})
+    found = walked([documents(rows)[0], strange], replace(alias, head=strange["hash"])).findings
+    assert [(finding.flaw, finding.words) for finding in found] == [(Flaw.CHANGED, "row 2 was changed")]
+
+
+def test_what_the_rows_lead_to_is_told_by_the_names_of_the_fields() -> None:
+    alias, rows = lived(["hold", "release"])
+    other = replace(alias, fence=7, serial=3)
+    (finding,) = walked(documents(rows), other).findings
+    assert (finding.row, finding.flaw) == (2, Flaw.DOCUMENT)
+    assert finding.words == "the rows up to 2 lead to another serial, fence than the alias's document has"
+
+
+def test_a_row_beyond_the_head_is_told_by_its_number() -> None:
+    _, rows = lived(["hold", "release", "hold"])
+    alias, _ = lived(["hold"])
+    beyond = next(f for f in walked(documents(rows), alias).findings if f.flaw is Flaw.EXTRA)
+    assert (beyond.row, beyond.words) == (2, "row 2 is beyond the head of the alias's document")
+
+
+def test_a_change_that_cannot_be_read_is_told_by_its_row() -> None:
+    alias, rows = lived(["hold", "release"])
+    first, second = documents(rows)
+    bad = hashed({**second, "change": {**second["change"], "fence": "many"}})
+    found = walked([first, bad], replace(alias, head=bad["hash"])).findings
+    assert (found[0].flaw, found[0].row, found[0].words) == (Flaw.UNREADABLE, 2, "what row 2 changed cannot be read")
+
+
+def words_of(alias: Alias, *states: Alias, kind: str = "any") -> list[str]:
+    """What is said of a chain of these states, each of which is put down as a change of this kind."""
+    start, rows = lived(["open", "close", "open"])
+    assert alias == start
+    for state in states:
+        after = replace(state, history=start.history, head=start.head)
+        start, row = advance(start, after, kind=kind, at=START, actor="policy", decision=None, reason="")
+        rows.append(row)
+    return [finding.words for finding in walked(documents(rows), start).findings]
+
+
+def test_a_wrong_move_and_a_second_intent_are_told_by_their_row() -> None:
+    alias, _ = lived(["open", "close", "open"])
+    assert alias.intent is not None
+    assert words_of(alias, replace(moved(alias, START), serial=9)) == [
+        "row 4 moves the alias, but not by one, or not to where its intent led"
+    ]
+    other = replace(alias, intent=replace(alias.intent, decision="another"))
+    assert words_of(alias, other) == ["row 4 opens an intent while another is open"]
+
+
+def test_what_somebody_else_made_the_default_is_adopted_without_an_intent() -> None:
+    alias, _ = lived(["open", "close", "open"])
+    adopted = replace(moved(alias, START), intent=None)
+    closed = replace(alias, intent=None)
+    wrong = "row 5 moves the alias, but not by one, or not to where its intent led"
+    assert words_of(alias, closed, adopted, kind=f"command.{ADOPT}") == []
+    assert words_of(alias, closed, adopted, kind=f"decision.{ADOPT}") == [wrong]
+    assert words_of(alias, closed, replace(adopted, serial=9), kind=f"command.{ADOPT}") == [wrong]
+    assert ADOPT == "adopt"
+
+
+def test_from_the_middle_a_move_is_believed_as_far_as_it_can_be_known() -> None:
+    alias, rows = lived(["open", "close", "open", "close"])
+    assert walked(documents(rows)[3:], alias, first=4).findings == []
+    assert walked(documents(rows)[2:], alias, first=3).findings == []
+    walk = Walk(ALIAS, first=4)
+    assert (walk.n, walk.head, walk.known) == (3, None, {})
+    assert Walk(ALIAS).head == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "with_decision"),
+    [("decision.promoted", True), ("command.hold", True), ("applied", False), ("decision", False), ("drifted", False)],
+)
+def test_a_row_tells_whether_it_was_committed_with_a_decision(kind: str, with_decision: bool) -> None:
+    _, (row,) = lived(["hold"])
+    assert is_decision(replace(row, kind=kind)) is with_decision
+
+
+@pytest.mark.parametrize(
+    ("made_by", "kind"), [("policy", "decision.promoted"), ("hold", "command.hold"), ("adopt", "command.adopt")]
+)
+def test_a_decision_and_its_row_say_the_same(made_by: str, kind: str) -> None:
+    decision = Decision(
+        id="d-1",
+        alias=ALIAS,
+        kind=made_by,
+        outcome=Outcome.PROMOTED,
+        reason="because",
+        at=START,
+        actor="ana",
+        actor_verified=True,
+        generation=0,
+        serial=0,
+    )
+    _, row = advance(
+        Alias(key=ALIAS), Alias(key=ALIAS), kind=kind, at=START, actor="ana", decision="d-1", reason="because"
+    )
+    assert said_by(row) == said_by(decision)
+    others = [
+        replace(row, kind="command.release"),
+        replace(row, decision="d-2"),
+        replace(row, decision=None),
+        replace(row, at=START + HOUR),
+        replace(row, actor="eve"),
+        replace(row, reason=""),
+        replace(row, alias=ALL_ALIASES),
+    ]
+    assert len({said_by(row), *map(said_by, others)}) == len(others) + 1
+    assert said_by(replace(row, decision=None)) == digest("", str(ALIAS), kind, format_time(START), "ana", "because")
