@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ratchet.domain.evidence import (
+    ACROSS_CHECKPOINTS,
     DAYS_TO_SHUTDOWN,
     Candidate,
     Measured,
@@ -350,6 +351,12 @@ def test_the_slope_is_the_change_a_step_since_the_checkpoint_before() -> None:
     assert [c.key.id for c in seen] == ["1", "2", "4"]
     assert values(seen, "slope") == [None, pytest.approx(-0.002), pytest.approx(-0.001)]
     assert seen[1].measures["slope"].source == "derived from valid_loss of checkpoint"
+
+
+def test_what_another_checkpoint_can_change_is_known_by_name() -> None:
+    given = [loss("1", 0.9), loss("2", 0.7)]
+    seen = with_neighbours(given)
+    assert seen[1].measures.keys() - given[1].measures.keys() == ACROSS_CHECKPOINTS
 
 
 def test_the_lowest_loss_is_the_minimum_and_so_is_its_equal() -> None:
