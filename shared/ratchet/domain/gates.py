@@ -271,8 +271,7 @@ def bounds(gate: Gate, candidate: Candidate, baseline: Candidate | None, now: da
 
 def must_be_same(metric: str) -> frozenset[Sameness]:
     """What a metric is compared over unless a gate says otherwise: a loss means nothing over other data or tokens."""
-    name = metric.rpartition(".")[2]
-    if suite_of(metric) is None and (name.endswith(("_loss", "_accuracy")) or name in _OF_LOSSES):
+    if suite_of(metric) is None and (metric.endswith(("_loss", "_accuracy")) or metric in _OF_LOSSES):
         return frozenset(Sameness)
     return frozenset()
 

@@ -38,6 +38,19 @@ def test_within_the_tie_the_next_criterion_decides_among_those_that_are_left() -
     assert chosen(a, b, c, by=[lower(LOSS), higher(PASS_RATE, 0.05)]) == "3"
 
 
+def test_a_billionth_is_no_difference() -> None:
+    def at(value: float, id_: str = "1") -> Candidate:
+        return candidate(id_, measures={"x": value})
+
+    assert chosen(at(0.0, "2"), at(-1e-9, "1"), by=[higher("x")]) == "1"
+    assert chosen(at(0.0, "2"), at(-2e-9, "1"), by=[higher("x")]) == "2"
+    assert beats(at(1e-9), at(0.0, "2"), [higher("x")], None, START)[0] is False
+    assert beats(at(2e-9), at(0.0, "2"), [higher("x")], None, START)[0] is True
+    must_beat = MustBeat(criterion=higher("x"), by=0.0)
+    assert beats(at(-1e-9), at(0.0, "2"), [], must_beat, START)[0] is True
+    assert beats(at(-2e-9), at(0.0, "2"), [], must_beat, START)[0] is False
+
+
 def test_the_tie_is_measured_from_the_best_not_from_neighbour_to_neighbour() -> None:
     a, b, c = candidate("1", 18), candidate("2", 19), candidate("3", 20)
     assert chosen(a, b, c, by=[higher(PASS_RATE, 0.05)]) == "2"

@@ -8,6 +8,7 @@ import pytest
 
 from ratchet.domain.evidence import Candidate, Measured
 from ratchet.domain.gates import (
+    EPSILON,
     Assessment,
     GateResult,
     Verdict,
@@ -76,6 +77,28 @@ def test_each_operator_on_both_sides_of_its_limit(limit: str, passing: list[floa
 
 
 @pytest.mark.parametrize(
+    ("limit", "off_by", "holds"),
+    [
+        (">= 0", -EPSILON, True),
+        (">= 0", -2 * EPSILON, False),
+        ("> 0", EPSILON, False),
+        ("> 0", 2 * EPSILON, True),
+        ("<= 0", EPSILON, True),
+        ("<= 0", 2 * EPSILON, False),
+        ("< 0", -EPSILON, False),
+        ("< 0", -2 * EPSILON, True),
+        ("== 0", EPSILON, True),
+        ("== 0", 2 * EPSILON, False),
+        ("!= 0", EPSILON, False),
+        ("!= 0", 2 * EPSILON, True),
+    ],
+)
+def test_a_billionth_is_no_difference(limit: str, off_by: float, holds: bool) -> None:
+    assert EPSILON == 1e-9
+    assert verdict(gate(M, limit), off_by) is (Verdict.PASS if holds else Verdict.FAIL)
+
+
+@pytest.mark.parametrize(
     ("limit", "baseline", "passing", "failing"),
     [
         (">= baseline", 0.8, 0.8, 0.7999),
@@ -107,6 +130,7 @@ def test_a_list_is_and_and_shows_the_one_that_decides() -> None:
     both = gate(M, [">= 0.5", "<= 0.9"])
     assert [verdict(both, value) for value in (0.49, 0.5, 0.9, 0.91)] == ["fail", "pass", "pass", "fail"]
     assert (judged(both, 0.91).bound, judged(both, 0.49).bound) == (0.9, 0.5)
+    assert judged(gate(M, [">= 0.9", ">= 0.5"]), 0.9).bound == 0.9
     # Of two that pass, the nearer limit; of two that fail, the one that is missed by more.
     assert judged(both, 0.55).bound == 0.5
     assert judged(gate(M, [">= 0.5", ">= 0.9"]), 0.3).margin == pytest.approx(-0.6)
@@ -131,7 +155,9 @@ def test_any_of_several_lists_passes_when_all_of_one_do() -> None:
         (">= 0.9", 0.95, 0.05),
         ("> 0.9", 0.8, -0.1),
         ("<= 0.9", 0.95, -0.05),
+        ("> 0.9", 0.95, 0.05),
         ("< 0.9", 0.8, 0.1),
+        ("< 0.9", 1.0, -0.1),
         ("== 0.9", 0.8, -0.1),
         ("== 0.9", 1.0, -0.1),
         ("!= 0.9", 0.8, 0.1),
