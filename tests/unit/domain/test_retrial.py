@@ -22,6 +22,7 @@ from ratchet.domain.policy import (
 )
 from ratchet.domain.records import Hold
 from ratchet.domain.retrial import Retrial, moves_to, retry
+from support import decisions as drawn
 from support.tables import (
     ALIAS,
     EARLIER_JOB,
@@ -326,3 +327,36 @@ def test_a_baseline_that_was_never_tested_stays_unknown_to_its_gates() -> None:
     found = tried(renewing, decided(OLD, table, Standing(current=bare.key)), OLD)
     assert found.notes == ("it would first have tested core on step 400 of job 8611",)
     assert (found.ruling.outcome, found.known) == (Outcome.INCONCLUSIVE, False)
+
+
+def test_only_what_would_have_been_tested_again_is_taken_to_be_new() -> None:
+    # The candidate's own run is old enough for the quiet that the policy asks for; the baseline's is renewed.
+    rule = policy(
+        evidence=(drawn.wants(),),
+        settle=drawn.settle(quiet=timedelta(hours=1)),
+        baseline=drawn.baseline(rerun=Rerun.ALWAYS),
+        gates=(drawn.gate(RATE, ">= 0.9"),),
+    )
+    long_ago = {"core": drawn.ran(finished_at=drawn.START - timedelta(hours=5))}
+    mine = replace(drawn.candidate(), suites=long_ago, recorded_at=drawn.START - timedelta(hours=5))
+    serving = replace(drawn.candidate("9", 18, job=EARLIER_JOB), suites=long_ago)
+    found = drawn.evidence(mine, current=serving, baseline=serving)
+    found = replace(found, job=replace(found.job, ended_at=drawn.START - timedelta(hours=5)))
+    decision = Decision(
+        id="d",
+        alias=ALIAS,
+        kind="policy",
+        outcome=Outcome.WAITING,
+        reason="r",
+        at=drawn.START,
+        actor="policy",
+        actor_verified=True,
+        generation=0,
+        serial=0,
+        evidence=found,
+        standing=Standing(current=serving.key),
+    )
+    retrial = retry(rule, decision, rule, {})
+    assert retrial is not None
+    assert retrial.ruling.candidate == mine.key
+    assert retrial.ruling.outcome is Outcome.PROMOTED

@@ -14,7 +14,7 @@ from support.decisions import ALIAS, MOMENT, START, policy, settle
 
 WANTED = Selector(
     providers=frozenset({Provider.VERTEX}),
-    labels={"line": "support", "team": "ml"},
+    labels={"team": "ml", "line": "support"},
     base_models=frozenset({"gemini-2.5-flash", "gemini-2.5-pro"}),
     names=("support-*", "faq[0-9]"),
 )

@@ -77,6 +77,11 @@ def test_a_case_passes_only_when_each_of_its_repeats_does() -> None:
     assert summarise(results(a=(ERROR, GOOD)), SUITE).flaky == ("a",)
 
 
+def test_cases_are_named_in_one_order() -> None:
+    summary = summarise(results(**dict.fromkeys("hcgbfaed", (GOOD, BAD))), SUITE)
+    assert summary.failed == summary.flaky == tuple("abcdefgh")
+
+
 def test_the_repeats_are_those_that_every_case_has() -> None:
     assert summarise(results(a=(GOOD, GOOD, GOOD), b=(GOOD,)), SUITE).repeats == 1
 
@@ -88,7 +93,15 @@ def test_a_tag_names_only_cases_that_were_run_in_the_order_of_their_names() -> N
 
 @pytest.mark.parametrize(
     ("count", "p50", "p95"),
-    [(1, 100, 100), (2, 100, 200), (3, 200, 300), (19, 1000, 1900), (20, 1000, 1900), (21, 1100, 2000)],
+    [
+        (1, 100, 100),
+        (2, 100, 200),
+        (3, 200, 300),
+        (19, 1000, 1900),
+        (20, 1000, 1900),
+        (21, 1100, 2000),
+        (100, 5000, 9500),
+    ],
 )
 def test_a_percentile_is_of_the_nearest_rank(count: int, p50: int, p95: int) -> None:
     found = results(a=[GOOD] * count)
