@@ -156,7 +156,8 @@ def _rules() -> Mapping[str, Any]:
             "evidence": {"suites": [{"suite": "sums"}]},
             "gates": [{"id": "sums", "metric": "suites.sums.pass_rate", "pass": ">= 0.9"}],
             "choose": [best],
-            "apply": ["vertexDefault"] if vertex else [],
+            # One policy alone may set a model's default: the canary only points.
+            "apply": ["vertexDefault"] if vertex and alias == "prod" else [],
         }
         policy = {"kind": "PromotionPolicy", "metadata": {"name": f"{line}-{alias}"}, "spec": spec}
         rules[f"policies/{line}-{alias}.yaml"] = policy

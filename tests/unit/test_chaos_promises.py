@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chaos import plot
 from chaos.evidence import Evidence, Kind, Read, Row, Sent
 from chaos.promises import records
 from chaos.promises.judge import judge
 from chaos.promises.settled import still_open
+from ratchet.adapters.rule_files import load_rules
 from ratchet.domain.alias import document_hash
 
 ALIAS, JOB, MODEL = "router@prod", "vertex:1:here:7", "projects/1/locations/here/models/7@1"
@@ -17,6 +20,11 @@ START = 1_000_000_000.0
 
 
 Change = Callable[[Evidence], Evidence]
+
+
+def test_the_rules_of_the_chaos_runs_are_taken(tmp_path: Path) -> None:
+    plot.write(tmp_path, 1, [])
+    load_rules(tmp_path / "policies", tmp_path / "suites")
 
 
 def good() -> Evidence:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Request, Response, jsonify
 
 from ratchet import log
-from ratchet.domain.decide import command_key
+from ratchet.domain.decision import command_key
 from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey
 from ratchet.ports import Bus, BusUnavailable, Clock, Ids

@@ -193,9 +193,9 @@ def rules() -> Rules:
     try:
         loaded = load_rules(*folders)
     except RuleErrors as exc:
+        log.emit(log.Event.CONFIGURATION_REFUSED, code="rules", findings=[str(finding) for finding in exc.findings])
         if known is None:
             raise
-        log.emit(log.Event.CONFIGURATION_REFUSED, code="rules", findings=[str(finding) for finding in exc.findings])
         loaded = known[1]
     _seen["rules"] = (state, loaded)
     return loaded
