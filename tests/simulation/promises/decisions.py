@@ -5,14 +5,12 @@ passes, by known rules, and only when nothing forbids it.
 from datetime import timedelta
 
 from ratchet.domain.codec import decode, parse_time
-from ratchet.domain.decide import Decision, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision
 from ratchet.domain.policy import ApprovalWhen, Policy
 from simulation.promises.change import Change
 from simulation.promises.watch import NEEDED, Document, Watch
 from simulation.provider import TRIGGER
-
-_HANDLING = timedelta(minutes=20)
-"""What a frozen handler's idea of the time may be behind: it commits only on what it has read."""
 
 
 def decision(watch: Watch, change: Change) -> None:
@@ -20,6 +18,8 @@ def decision(watch: Watch, change: Change) -> None:
     rows = change.rows(after["alias"])
     told = len(rows) == 1 and rows[0]["decision"] == change.key.id
     watch.expect("I14", told, "a decision without its history row")
+    ahead = timedelta(seconds=abs(change.task.skew))
+    watch.expect("I7", parse_time(after["at"]) <= watch.now + ahead, "a decision is dated later than it was made")
     if after["kind"] == "policy":
         _again(watch, after)
     if len(after["suites"]) > 1:
@@ -64,7 +64,7 @@ def _allowed(watch: Watch, change: Change) -> None:
     watch.expect("I8", not held, "a policy promoted a held alias")
     moves = [parse_time(move["at"]) for move in was["moves"] if not move["rolled_back"]]
     cooldown = policy.pacing.cooldown
-    soon = cooldown is not None and moves and now - moves[-1] < cooldown - 2 * skew - _HANDLING
+    soon = cooldown is not None and moves and parse_time(after["at"]) - moves[-1] < cooldown
     watch.expect("I8", not soon, "a policy promoted within its cooldown")
     if policy.approval.when is ApprovalWhen.ALWAYS:
         about = (after["candidate"], after["evidence_digest"], after["policy_digest"])
