@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ratchet.application.state import find_all
 from ratchet.domain.codec import Malformed, canonical, decode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.history import Finding, Flaw, Walk, is_decision, testimony
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
 from ratchet.domain.records import Alias, HistoryRow

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.application.state import Stored, find, load, load_keyed
-from ratchet.domain.decide import Decision, Outcome, why_not
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.flip import GOOD
 from ratchet.domain.gates import Assessment, GateResult
 from ratchet.domain.keys import AliasKey, CheckpointKey
 from ratchet.domain.policy import Mode, Policy
+from ratchet.domain.reasons import why_not
 from ratchet.domain.records import HistoryRow, Job, SmokeRun
 from ratchet.domain.retrial import Retrial, moves_to, retry
 from ratchet.domain.rules import Traits, selects

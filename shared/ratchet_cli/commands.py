@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Decision, Outcome, command_key
+from ratchet.domain.decision import Decision, Outcome, command_key
 from ratchet.domain.keys import AliasKey, CheckpointKey
 from ratchet.domain.records import Alias, Checkpoint
 from ratchet.ports import Store

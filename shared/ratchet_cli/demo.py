@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.runtime.settings import SettingsError
 from ratchet_cli import emulators, report, screen, stage
 from ratchet_cli.emulators import Jars, NoEmulators

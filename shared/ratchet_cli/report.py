@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ratchet.application.state import Record, Stored, find, find_all
 from ratchet.domain.codec import canonical
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.gates import Assessment, GateResult
 from ratchet.domain.keys import CheckpointKey, digest
 from ratchet.domain.records import Alias, Checkpoint, Job, SmokeRun

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ratchet.application.state import find_all, load
 from ratchet.domain.codec import encode, parse_time
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.history import Walk
 from ratchet.domain.keys import AliasKey
 from ratchet.domain.records import Alias, HistoryRow, Pointer

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.application.state import find, load
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey
 from ratchet.domain.records import HistoryRow
 from ratchet.domain.retrial import moves_to

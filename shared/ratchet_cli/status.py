@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ratchet.application.state import Stored, find, find_all, load, load_keyed
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, Provider
 from ratchet.domain.policy import Policy
 from ratchet.domain.records import Alias, Checkpoint, DeadLetterRecord, Job, Model

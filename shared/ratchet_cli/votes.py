@@ -8,7 +8,7 @@ from typing import Any
 
 from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.records import Alias, Ask, Checkpoint
 from ratchet.ports import Store
 from ratchet_cli.commands import PATIENCE_SECONDS, Order, carried_out, checked, decided, send, until, waiting

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from ratchet.application.state import find, find_all, load, load_alias, load_keyed
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import AliasKey, CheckpointKey
 from ratchet.domain.policy import Policy
 from ratchet.domain.records import Alias, Checkpoint, Rule, SmokeRun

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from ratchet.domain.decide import command_key
+from ratchet.domain.decision import command_key
 from ratchet.domain.events import Command, Topic
 from ratchet.domain.keys import AliasKey
 from ratchet.runtime.command_door import receive_command

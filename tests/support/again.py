@@ -10,7 +10,8 @@ from pathlib import Path
 from ratchet.adapters.rule_files import policy_from_text
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.application.state import find, load
-from ratchet.domain.decide import Decision, Ruling, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Ruling
 from ratchet.domain.records import Rule
 from ratchet.ports import Query, Store
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from ratchet.domain.decide import Ruling, Standing, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Ruling, Standing
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, JobFacts, Measured, SuiteFacts
 from ratchet.domain.gates import must_be_same
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest

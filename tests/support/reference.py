@@ -7,7 +7,7 @@ an alias row by row, and says of each whether it may be there.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.records import HistoryRow
 

@@ -19,7 +19,7 @@ from ratchet.application.run_smoke_test import run_smoke_test
 from ratchet.application.state import find_all, load_alias, load_keyed
 from ratchet.application.track_tuning_job import track_tuning_job
 from ratchet.domain.codec import decode, encode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.events import CheckpointSeen, Command, Event, PromotionDue, SmokeTestDue, TuningJobHint, Verb
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits

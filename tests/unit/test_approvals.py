@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from ratchet.domain.decide import Decision, Outcome, Stage
+from ratchet.domain.decision import Decision, Outcome, Stage
 from ratchet.domain.events import Verb
 from ratchet.domain.policy import Approval, ApprovalWhen, Baseline, BaselineUse, Comparison, Gate, Rerun, WhenMissing
 from ratchet.domain.records import Ask

@@ -12,7 +12,7 @@ from ratchet.adapters.rule_files import load_rules
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.application.state import key_of
 from ratchet.domain.codec import format_time
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.events import Verb
 from ratchet.domain.records import JobState
 from ratchet.ports import Commit, Replace, Write

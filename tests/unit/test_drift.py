@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.events import PromotionDue, Verb
 from ratchet.domain.history import Walk
 from ratchet.domain.policy import DriftUse

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.events import CheckpointSeen, PromotionDue, TuningJobHint
 from ratchet.domain.policy import Settle, Until
 from ratchet.domain.records import JobState

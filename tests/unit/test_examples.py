@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ratchet.adapters.rule_files import check, load_rules
-from ratchet.domain.decide import Outcome, Ruling, Standing, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Outcome, Ruling, Standing
 from ratchet.domain.evidence import Candidate, Evidence, JobFacts, observe, with_neighbours
 from ratchet.domain.keys import CheckpointKey, JobKey, Provider
 from ratchet.domain.policy import Mode, Policy

@@ -14,7 +14,7 @@ from ratchet.application.state import create, load_alias
 from ratchet.application.watch_history import WINDOW, check_newest, minute_of
 from ratchet.domain.alias import advance, fold
 from ratchet.domain.codec import decode
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
 from ratchet.domain.records import Alias, HistoryRow, JobState

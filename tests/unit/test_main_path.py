@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.outcomes import Deferred, Ignored

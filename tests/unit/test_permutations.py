@@ -15,7 +15,7 @@ import pytest
 
 from ratchet.application.state import Record, find
 from ratchet.domain.codec import canonical
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey
 from ratchet.domain.policy import Selector

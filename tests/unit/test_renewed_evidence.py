@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from ratchet.application.state import find_all
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.policy import Baseline, BaselineUse, Rerun, Settle, SuiteEvidence, Until, WhenMissing
 from ratchet.domain.records import JobState, Purpose, SmokeRun

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ratchet.domain.alias import fold, verify
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.policy import Comparison, Gate, Mode
 from support.world import ALIAS, World, policy, rules
 

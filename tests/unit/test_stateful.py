@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from ratchet.application.state import find_all, load, load_keyed
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.codec import decode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.events import Command, Event, Topic, Verb
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.records import Checkpoint, CheckpointState, HistoryRow, Job, JobState, Model, RunOutcome, SmokeRun

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 
-from ratchet.domain.decide import Decision, Outcome, Standing, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Standing
 from ratchet.domain.evidence import Candidate, Evidence, JobFacts, observe
 from ratchet.domain.keys import CheckpointKey, JobKey
 from ratchet.domain.policy import (

@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.application.state import find_all
 from ratchet.domain.alias import fold, verify
-from ratchet.domain.decide import Outcome
+from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import ALL_ALIASES
 from ratchet.domain.policy import Apply, RollBackUse, Trigger, WatchPlan

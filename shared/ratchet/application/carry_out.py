@@ -14,8 +14,8 @@ from ratchet.application.gather import live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, given_back, moved, taken_over
-from ratchet.domain.decide import Decision
-from ratchet.domain.decide import Outcome as Decided
+from ratchet.domain.decision import Decision
+from ratchet.domain.decision import Outcome as Decided
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
 from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded

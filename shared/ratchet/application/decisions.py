@@ -7,7 +7,7 @@ from ratchet import log
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, create, load
 from ratchet.domain.alias import advance, timer
-from ratchet.domain.decide import Decision, Outcome, Stage
+from ratchet.domain.decision import Decision, Outcome, Stage
 from ratchet.domain.events import DecisionMade, Event, Topic
 from ratchet.domain.keys import digest
 from ratchet.domain.records import Alias

@@ -13,7 +13,7 @@ from ratchet.application.decisions import announce, change, record
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load_alias, load_keyed
 from ratchet.domain.alias import pointed, watches_default
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.history import ADOPT
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
 from ratchet.domain.policy import DriftUse, Policy

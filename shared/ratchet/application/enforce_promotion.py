@@ -17,7 +17,8 @@ from ratchet.application.state import Stored, load, load_alias, remember_rule
 from ratchet.application.watch import look_at_current, watch
 from ratchet.domain import approval
 from ratchet.domain.alias import ask_of, with_wait
-from ratchet.domain.decide import Decision, Outcome, Ruling, Stage, Test, decide, decision_key
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Ruling, Stage, Test, decision_key
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
 from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.outcomes import Ignored, Recorded

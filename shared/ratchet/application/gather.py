@@ -11,7 +11,7 @@ from ratchet import log
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, find_all, load, load_alias, load_keyed
 from ratchet.domain.alias import ask_of, tests_since
-from ratchet.domain.decide import Standing, compared_suites
+from ratchet.domain.decision import Standing
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, JobFacts, observe, with_neighbours
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey
 from ratchet.domain.policy import BaselineUse, Policy, Rerun
@@ -26,6 +26,7 @@ from ratchet.domain.records import (
     SmokeRun,
     run_key,
 )
+from ratchet.domain.renewal import compared_suites
 from ratchet.ports import PermanentError, ProviderError
 
 ATTEMPTS = 3

@@ -16,13 +16,14 @@ from ratchet.application.hands import Hands
 from ratchet.application.roll_back import Answer, refused, roll_back
 from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain import approval
-from ratchet.domain.decide import Decision, Outcome, command_key, why_not
+from ratchet.domain.decision import Decision, Outcome, command_key
 from ratchet.domain.events import Command, PromotionDue, Verb
 from ratchet.domain.gates import Assessment, Verdict, assess
 from ratchet.domain.keys import ALL_ALIASES, JobKey
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
 from ratchet.domain.policy import Apply, ApprovalWhen, Policy
+from ratchet.domain.reasons import why_not
 from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Hold, Job, Vote
 from ratchet.ports import Commit
 

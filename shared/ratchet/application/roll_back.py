@@ -6,7 +6,7 @@ from datetime import timedelta
 from ratchet.application.carry_out import opened
 from ratchet.application.hands import Hands
 from ratchet.application.state import load_keyed
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.policy import Policy
 from ratchet.domain.records import Alias, Checkpoint, Hold, Model, Pointer
 from ratchet.ports import ProviderError, Write

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from ratchet.domain.codec import decode, encode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, digest
 from ratchet.domain.records import (
     Alias,

@@ -13,7 +13,7 @@ from ratchet.application.gather import ended, live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.roll_back import roll_back
 from ratchet.application.state import Stored, load, load_alias, load_keyed
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.events import Event, SmokeTestDue, Topic
 from ratchet.domain.evidence import observe
 from ratchet.domain.gates import Verdict, judge, worst

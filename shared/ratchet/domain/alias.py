@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ratchet.domain.codec import canonical, decode, encode
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import JobKey, digest
 from ratchet.domain.records import KEPT_MOVES, Alias, Ask, HistoryRow, Lease, Move, Pointer, Wait, Watch
 

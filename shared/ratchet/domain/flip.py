@@ -15,11 +15,13 @@ from operator import attrgetter
 
 from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
-from ratchet.domain.decide import Outcome, Ruling, Standing, as_compared, as_of, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Outcome, Ruling, Standing
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure, unit
 from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, WhenMissing
+from ratchet.domain.renewal import as_compared, as_of
 
 GOOD = (Verdict.PASS, Verdict.WARN)
 """With these a candidate may be chosen."""

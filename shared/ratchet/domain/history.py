@@ -14,7 +14,7 @@ from typing import Any
 
 from ratchet.domain.alias import BESIDE_HISTORY, document_hash
 from ratchet.domain.codec import Malformed, decode, format_time
-from ratchet.domain.decide import Decision
+from ratchet.domain.decision import Decision
 from ratchet.domain.keys import AliasKey, digest
 from ratchet.domain.records import Alias, HistoryRow, Intent
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ratchet.domain.decide import Decision, Outcome, Ruling, Standing, Test, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Ruling, Standing, Test
 from ratchet.domain.evidence import (
     DAYS_TO_SHUTDOWN,
     Candidate,

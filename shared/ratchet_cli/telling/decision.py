@@ -7,7 +7,8 @@ from typing import Any
 from ratchet.domain import approval
 from ratchet.domain.alias import ask_of
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Decision, Outcome, Stage, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Stage
 from ratchet.domain.flip import unhindered
 from ratchet.domain.records import Alias, Ask
 from ratchet_cli.render import moment, place

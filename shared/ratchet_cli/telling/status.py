@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.keys import AliasKey, CheckpointKey
 from ratchet.domain.policy import DriftUse
 from ratchet.domain.records import Alias, Ask, DeadLetterRecord, Direction, Hold, Job

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ratchet.domain.decide import Decision, Outcome, Standing
+from ratchet.domain.decision import Decision, Outcome, Standing
 from ratchet.domain.evidence import Candidate, Evidence
 from ratchet.domain.gates import Assessment
 from ratchet.domain.keys import CheckpointKey, Provider

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from ratchet.domain.codec import format_time
-from ratchet.domain.decide import command_key
+from ratchet.domain.decision import command_key
 from ratchet.domain.events import Command
 from ratchet.domain.keys import digest
 from ratchet.ports import Key

@@ -28,7 +28,7 @@ from ratchet.domain.alias import (
 )
 from ratchet.domain.alias import tests_since as waiting_since
 from ratchet.domain.codec import encode
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.keys import JobKey
 from ratchet.domain.policy import WatchPlan
 from ratchet.domain.records import (

@@ -7,20 +7,9 @@ from typing import Any
 import pytest
 
 from ratchet.domain.codec import canonical, decode, encode
-from ratchet.domain.decide import (
-    LONGEST_JOB,
-    Decision,
-    Outcome,
-    Ruling,
-    Stage,
-    Standing,
-    command_key,
-    compared_suites,
-    decide,
-    decision_key,
-    why_not,
-)
-from ratchet.domain.decide import Test as WantedRun
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Ruling, Stage, Standing, command_key, decision_key
+from ratchet.domain.decision import Test as WantedRun
 from ratchet.domain.evidence import Candidate, Evidence
 from ratchet.domain.gates import Assessment, GateResult, Verdict
 from ratchet.domain.policy import (
@@ -36,7 +25,10 @@ from ratchet.domain.policy import (
     Until,
     WhenMissing,
 )
+from ratchet.domain.reasons import why_not
 from ratchet.domain.records import Ask, CheckpointState, Hold, JobState, Move, Purpose, Vote
+from ratchet.domain.renewal import compared_suites
+from ratchet.domain.settle import LONGEST_JOB
 from ratchet.domain.windows import Dated, Day, Weekly, Window, WindowKind
 from support.decisions import (
     ALIAS,
@@ -505,9 +497,9 @@ def test_a_promotion_tells_why_and_why_not_the_others() -> None:
     )
     warns = policy(gates=(gate(PASS_RATE, ">= 0.9", warns=">= 0.8"),))
     mixed = ruled(candidate("1", 19), candidate("2", 17), rule=replace(warns, choose=(lower(PASS_RATE),)))
-    assert mixed.reason == "step 200 of vertex job 8812 fails no gate, and warns and is the best of 2 that do"
+    assert mixed.reason == "step 200 of vertex job 8812 passes with a warning and is the best of 2 that do"
     found = ruled(candidate("1", 16), candidate("2", 17), rule=warns)
-    assert found.reason == "step 200 of vertex job 8812 fails no gate, and warns and is the best of 2 that do"
+    assert found.reason == "step 200 of vertex job 8812 passes with a warning and is the best of 2 that do"
 
 
 def test_what_serves_already_is_kept() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from ratchet.domain.decide import Outcome, Standing, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Outcome, Standing
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured, unit
 from ratchet.domain.flip import (
     GOOD,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ratchet.domain.alias import advance, document_hash, fold, moved, taken_over, verify
 from ratchet.domain.codec import Malformed, decode, encode, format_time
-from ratchet.domain.decide import Decision, Outcome
+from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.history import ADOPT, Anchor, Flaw, Walk, is_decision
 from ratchet.domain.history import testimony as said_by
 from ratchet.domain.keys import ALL_ALIASES, CheckpointKey, JobKey, Provider, digest

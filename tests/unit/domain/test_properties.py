@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ratchet.domain.codec import canonical, decode, encode
-from ratchet.domain.decide import Decision, Outcome, Stage, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Stage
 from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, Candidate, Evidence, Measured, suite_of
 from ratchet.domain.gates import Verdict
 from ratchet.domain.keys import CheckpointKey

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from ratchet.domain.decide import Decision, Outcome, Standing, decide
+from ratchet.domain.decide import decide
+from ratchet.domain.decision import Decision, Outcome, Standing
 from ratchet.domain.evidence import Candidate, Evidence, SuiteFacts
 from ratchet.domain.policy import (
     Apply,
