@@ -6,7 +6,6 @@ change of the default, a watch that is due, an endpoint that is gone.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from ratchet.application.carry_out import carry_out, opened
 from ratchet.application.decisions import announce, announce_last, change, look_again, record
@@ -16,7 +15,7 @@ from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load, load_alias, remember_rule
 from ratchet.application.watch import look_at_current, watch
 from ratchet.domain import approval
-from ratchet.domain.alias import ask_of, with_wait
+from ratchet.domain.alias import ask_of, with_wait, without_wait
 from ratchet.domain.decide import decide
 from ratchet.domain.decision import Decision, Outcome, Ruling, Stage, Test, decision_key
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
@@ -79,30 +78,29 @@ def _lapse(hands: Hands, stored: Stored[Alias]) -> None:
 def _decide(hands: Hands, key: AliasKey, job: JobKey, policy: Policy) -> Handled:
     """One job's candidates for one alias; a lost race reads and decides again."""
     while True:
-        now = hands.clock.now()
-        found = gather(hands, key, job, policy, now)
+        found = gather(hands, key, job, policy)
         if found is None:
             return Ignored("unknown_job")
         alias = found.alias.value
         if alias.intent is not None:
             return carry_out(hands, key)
-        waiting = [s for s in found.checkpoints if key in s.value.open_aliases and ripe(s.value, policy)]
+        still = [stored for stored in found.checkpoints if key in stored.value.open_aliases]
+        waiting = [stored for stored in still if ripe(stored.value, policy)]
         if not waiting:
+            if not still and not _ended(hands, found.alias, job):
+                continue
             announce_last(hands, alias)
             return Ignored("decided")
-        ruling = decide(policy, found.evidence, found.standing, now)
+        ruling = decide(policy, found.evidence, found.standing, found.now)
         identity = decision_key(key, alias.generation, policy.digest, found.evidence.digest, ruling, job)
         known = load(hands.store, Decision, identity)
         if known is not None:
             _ask_for_tests(hands, key, ruling.tests)
             announce(hands, known.value, alias.serial, again=True)
-            look_again(hands, found.alias)
-            if known.value.final:
-                # Opened anew since, by a worker that still had the rules of before.
-                for stored in waiting:
-                    hands.store.commit([_strike(stored, known.value, policy)], hands.ids.fresh())
+            if not _again(hands, found, known.value, ruling, policy, waiting):
+                continue
             return Ignored("known")
-        decision = _decision(identity, found, ruling, policy, now)
+        decision = _decision(identity, found, ruling, policy)
         _remember_rules(hands, policy)
         if _commit(hands, found, decision, ruling, policy, waiting):
             break
@@ -113,7 +111,7 @@ def _decide(hands: Hands, key: AliasKey, job: JobKey, policy: Policy) -> Handled
     return Recorded()
 
 
-def _decision(identity: str, found: Gathered, ruling: Ruling, policy: Policy, now: datetime) -> Decision:
+def _decision(identity: str, found: Gathered, ruling: Ruling, policy: Policy) -> Decision:
     alias = found.alias.value
     steps = {candidate.key: candidate.step for candidate in found.evidence.candidates}
     return Decision(
@@ -122,7 +120,7 @@ def _decision(identity: str, found: Gathered, ruling: Ruling, policy: Policy, no
         kind="policy",
         outcome=ruling.outcome,
         reason=ruling.reason,
-        at=now,
+        at=found.now,
         actor="policy",
         actor_verified=True,
         generation=alias.generation,
@@ -164,9 +162,7 @@ def _commit(
     """The decision with its history row, the alias, the struck checkpoints, and for a promotion the intent."""
     before = found.alias.value
     after = replace(
-        before,
-        waiting=with_wait(before, decision, tests=bool(ruling.tests)),
-        approvals=_asked(before, decision, policy),
+        _after(before, decision, ruling, policy),
         policy_digest=policy.digest,
         release=max(before.release, hands.release),
     )
@@ -185,6 +181,47 @@ def _commit(
     for stored in waiting[_STRUCK_WITH_DECISION:] if decision.final else ():
         hands.store.commit([_strike(stored, decision, policy)], hands.ids.fresh())
     return True
+
+
+def _after(alias: Alias, decision: Decision, ruling: Ruling, policy: Policy) -> Alias:
+    """Who waits, and what people are asked, after this decision."""
+    waiting = with_wait(alias, decision, tests=bool(ruling.tests))
+    return replace(alias, waiting=waiting, approvals=_asked(alias, decision, policy))
+
+
+def _again(
+    hands: Hands,
+    found: Gathered,
+    known: Decision,
+    ruling: Ruling,
+    policy: Policy,
+    waiting: Sequence[Stored[Checkpoint]],
+) -> bool:
+    """What was decided before is decided again: another decision may have come in between, or a worker that still had
+    the rules of before may have opened a checkpoint anew. False when somebody was quicker.
+    """
+    before = found.alias.value
+    after = _after(before, known, ruling, policy)
+    if set(after.waiting) == set(before.waiting) and after.approvals == before.approvals:
+        look_again(hands, found.alias)
+    elif not change(hands, found.alias, after, "decided.again", known.reason, decision=known.id):
+        return False
+    for stored in waiting if known.final else ():
+        hands.store.commit([_strike(stored, known, policy)], hands.ids.fresh())
+    return True
+
+
+def _ended(hands: Hands, alias: Stored[Alias], job: JobKey) -> bool:
+    """Nothing of the job is open, so nothing of it waits: those who closed it may not have known of the wait. False
+    when somebody was quicker.
+    """
+    before = alias.value
+    waiting = without_wait(before.waiting, job)
+    if waiting == before.waiting:
+        return True
+    approvals = tuple(ask for ask in before.approvals if ask.job != job)
+    after = replace(before, waiting=waiting, approvals=approvals)
+    return change(hands, alias, after, "wait.ended", f"nothing of job {job.id} is open any more")
 
 
 def _asked(alias: Alias, decision: Decision, policy: Policy) -> tuple[Ask, ...]:

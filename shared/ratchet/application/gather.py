@@ -37,8 +37,9 @@ Runs = Mapping[str, SmokeRun]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """Everything that one decision was read from. `alias` is the document that the decision changes."""
+    """Everything that one decision was read from, and the time then. `alias` is the document that it changes."""
 
+    now: datetime
     alias: Stored[Alias]
     job: Job
     checkpoints: Sequence[Stored[Checkpoint]]
@@ -46,7 +47,7 @@ class Gathered:
     standing: Standing
 
 
-def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: datetime) -> Gathered | None:
+def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy) -> Gathered | None:
     """None: nobody has recorded this job."""
     job = load_keyed(hands.store, Job, job_key)
     if job is None:
@@ -73,15 +74,18 @@ def gather(hands: Hands, key: AliasKey, job_key: JobKey, policy: Policy, now: da
         baseline=read.pointed(baseline) if baseline else None,
         best_of_line=read.pointed(best) if best else None,
     )
+    of_all = load_alias(hands.store, ALL_ALIASES).value.hold
+    # After the reads: whoever was held up before them has another idea of the time than the alias that it changes.
+    now = hands.clock.now()
     standing = Standing(
         current=current.checkpoint if current else None,
         quarantine=serving.quarantine,
-        hold=live_hold(serving.hold, load_alias(hands.store, ALL_ALIASES).value.hold, now),
+        hold=live_hold(serving.hold, of_all, now),
         moves=serving.moves,
         approval=ask_of(alias.value, job_key),
         tests_since=tests_since(alias.value, job_key),
     )
-    return Gathered(alias=alias, job=job.value, checkpoints=checkpoints, evidence=evidence, standing=standing)
+    return Gathered(now=now, alias=alias, job=job.value, checkpoints=checkpoints, evidence=evidence, standing=standing)
 
 
 def _before(alias: Alias, job: JobKey) -> Alias:

@@ -102,8 +102,9 @@ def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue
     match record:
         case Alias():
             # Their jobs may rest, and what serves, or is tested once more, may vanish long after.
-            jobs = {wait.job for wait in record.waiting if wait.tests_since is not None}
-            jobs |= {record.current.checkpoint.job} if record.current is not None else set()
+            testing = {wait.job for wait in record.waiting if wait.tests_since is not None}
+            compared = (*record.last_good[:1], record.best_of_line) if testing else ()
+            jobs = testing | {at.checkpoint.job for at in (record.current, *compared) if at is not None}
             hints = [TuningJobHint(job=job, reason="in use") for job in sorted(jobs)]
             return [PromotionDue(alias=record.key, job=None, reason="due"), *hints]
         case SmokeRun():
