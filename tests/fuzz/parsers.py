@@ -18,7 +18,8 @@ from fuzz.doors import JOB, NOW, OPENAI_JOB, PAYLOADS, WIRE, envelopes
 from fuzz.requests import parse as request_of
 from fuzz.target import CANARY, Check, Target, parser, timed
 from ratchet.adapters import calls
-from ratchet.adapters.assertions import BadPattern, grade, js_pattern
+from ratchet.adapters.assertions.grade import KINDS, grade
+from ratchet.adapters.assertions.kinds import Unfit
 from ratchet.adapters.openai import OpenAIProvider
 from ratchet.adapters.rule_files import RuleErrors, load_rules, policy_from_text, suite_from_text
 from ratchet.adapters.vertex import VertexProvider
@@ -143,17 +144,19 @@ def _stored_rules() -> list[bytes]:
 
 
 def _assertion(data: bytes) -> None:
-    kind, rest = _chosen(("regex", "equals", "contains", "icontains", "is-json"), data)
+    kind, rest = _chosen(tuple(sorted(KINDS)), data)
     value, _, said = rest.partition(b"\0")
-    given = text(value).encode("utf-8", "replace").decode()
-    if kind == "regex":
-        js_pattern(given)
+    given: str | None = text(value).encode("utf-8", "replace").decode()
+    if kind in ("is-refusal", "latency"):
+        given = None
+    KINDS[kind].fits(given)
     answered = said[: 16 * 1024].decode("utf-8", "replace")
     digest = hashlib.sha256(answered.encode()).hexdigest()
     for negated in (False, True):
         case = Case(id="c", prompt="p", asserts=(Assertion(type=kind, value=given, threshold=None, negated=negated),))
-        _, reason = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1))
-        assert CANARY not in reason
+        found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1))
+        assert 0 <= found.score <= 1
+        assert CANARY not in found.reason
 
 
 def _retry_after(data: bytes) -> None:
@@ -264,7 +267,7 @@ PARSERS: Sequence[Target] = [
     _rule_target("policies", _POLICY, _SUITE, _EVERY_KEY.encode()),
     _rule_target("suites", _SUITE, _POLICY),
     parser("stored_rules", _stored_rule, _stored_rules(), RuleErrors, quotes=True),
-    parser("assertions", _assertion, _PATTERNS, BadPattern),
+    parser("assertions", _assertion, _PATTERNS, Unfit),
     parser("retry_after", _retry_after, [b"120", b"0.5", b"-1", b"Sun, 22 Nov 2026 12:00:00 GMT", b"1e9"]),
     parser("times", _time, [b"2026-11-22T12:00:00Z", b"2026-11-22T12:00:00.123456+05:30"], ValueError, quotes=True),
     parser("webhook_secret", lambda data: parse_secret(text(data), "here"), [b"whsec_" + b"a" * 44], SettingsError),

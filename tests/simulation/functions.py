@@ -27,6 +27,7 @@ from ratchet.domain.events import (
     Topic,
     TuningJobHint,
 )
+from ratchet.domain.grading import Grade
 from ratchet.domain.outcomes import Outcome
 from ratchet.domain.records import CaseOutcome
 from ratchet.domain.suite import Case
@@ -156,7 +157,7 @@ class Functions:
             case SmokeTestDue():
                 limits = stage.plan.limits
                 return run_smoke_test(
-                    payload, providers=stage.providers, rules=rules, limits=limits, grade=_grade, **ports
+                    payload, providers=stage.providers, rules=rules, limits=limits, judge=_judge, **ports
                 )
             case DeadLetter():
                 stage.checks.hit("a message was given up by the bus")
@@ -213,5 +214,5 @@ class Functions:
             checks.fail("I16", f"a handler crashed: {facts['exception']} at {facts['at'][-1:]}")
 
 
-def _grade(case: Case, answer: Answer) -> tuple[CaseOutcome, str]:
-    return (CaseOutcome.PASS, "") if answer.text.startswith("right") else (CaseOutcome.FAIL, "equals")
+def _judge(case: Case, answer: Answer) -> Grade:
+    return Grade(CaseOutcome.PASS) if answer.text.startswith("right") else Grade(CaseOutcome.FAIL, "equals", 0.0)

@@ -16,7 +16,7 @@ from ratchet.adapters.rules.suites import SuiteFile, SuiteReader
 from ratchet.adapters.yaml_files import Document, Finding
 from ratchet.domain.confidence import wilson
 from ratchet.domain.policy import Policy
-from ratchet.domain.suite import Suite
+from ratchet.domain.suite import Case, Suite
 
 SUITE_FILES: Sequence[Mapping[str, Any]] = tuple(
     {
@@ -50,6 +50,12 @@ def _suite(file: Mapping[str, Any]) -> Suite:
     suite = None if model is None else SuiteReader(document, findings).suite(model)
     assert suite is not None, findings
     return suite
+
+
+def case_of(test: Mapping[str, Any]) -> Case:
+    """The case that such a test loads as."""
+    spec = {"prompts": ["?"], "tests": [test]}
+    return _suite({"kind": "Suite", "metadata": {"name": "one"}, "spec": spec}).cases[0]
 
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in map(_suite, SUITE_FILES)}

@@ -85,6 +85,13 @@ spec:
   tests:
     - {id: one, description: first, vars: {word: hi}, assert: [{type: contains, value: hi}], metadata: {tags: [a, b]}}
     - {id: two, vars: {word: ho}, assert: [{type: not-equals, value: {a: 1}}]}
+    - id: three
+      threshold: 0.9
+      vars: {word: he}
+      assert:
+        - {type: assert-set, threshold: 0.6, weight: 2, metric: tone, assert: [{type: is-json}]}
+        - {$ref: "#/assertionTemplates/greets"}
+  assertionTemplates: {greets: {type: icontains, value: polite}}
 """
 
 Folders = tuple[Path, Path]

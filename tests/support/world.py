@@ -21,6 +21,7 @@ from ratchet.application.track_tuning_job import track_tuning_job
 from ratchet.domain.codec import decode, encode
 from ratchet.domain.decision import Decision
 from ratchet.domain.events import CheckpointSeen, Command, Event, PromotionDue, SmokeTestDue, TuningJobHint, Verb
+from ratchet.domain.grading import Grade
 from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome
@@ -242,8 +243,8 @@ def rules(*policies: Policy) -> Rules:
     return Rules(policies=chosen, suites={"core": suite()}, digest=digest(*(p.digest for p in chosen)))
 
 
-def grade(case: Case, answer: Answer) -> tuple[CaseOutcome, str]:
-    return (CaseOutcome.PASS, "") if answer.text == "right" else (CaseOutcome.FAIL, "equals")
+def judge(case: Case, answer: Answer) -> Grade:
+    return Grade(CaseOutcome.PASS) if answer.text == "right" else Grade(CaseOutcome.FAIL, "equals", 0.0)
 
 
 class World:
@@ -389,7 +390,7 @@ class World:
                     providers=self.provider,
                     rules=self.rules,
                     limits=self.limits,
-                    grade=grade,
+                    judge=judge,
                     **common,  # type: ignore[arg-type]
                 )
             case PromotionDue():

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.adapters.assertions import STEPS_LIMIT, BadPattern, grade, js_pattern, js_text
+from ratchet.adapters.assertions.grade import KINDS, grade
+from ratchet.adapters.assertions.javascript import text_of
+from ratchet.adapters.assertions.kinds import Unfit
+from ratchet.adapters.assertions.patterns import BadPattern, pattern
+from ratchet.domain.grading import Grade
 from ratchet.domain.records import CaseOutcome
 from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
@@ -20,18 +24,17 @@ def answer(text: str, finish: Finish = Finish.STOP, latency_ms: int = 100, whole
     return Answer(0, text, finish, sha, latency_ms, 1, 1)
 
 
-def assertion(type_: str, value: Any = None, threshold: float | None = None) -> Assertion:
-    return Assertion(
-        type=type_.removeprefix("not-"), negated=type_.startswith("not-"), value=value, threshold=threshold
-    )
+def assertion(type_: str, value: Any = None, threshold: float | None = None, **more: Any) -> Assertion:
+    base = type_.removeprefix("not-")
+    return Assertion(type=base, negated=type_ != base, value=value, threshold=threshold, **more)
 
 
-def case(*asserts: Assertion) -> Case:
-    return Case(id="c-1", prompt="?", asserts=asserts)
+def case(*asserts: Assertion, threshold: float | None = None) -> Case:
+    return Case(id="c-1", prompt="?", asserts=asserts, threshold=threshold)
 
 
 def outcome(item: Assertion, text: str, **more: Any) -> CaseOutcome:
-    return grade(case(item), answer(text, **more))[0]
+    return grade(case(item), answer(text, **more)).outcome
 
 
 PASS, FAIL, ERROR = CaseOutcome.PASS, CaseOutcome.FAIL, CaseOutcome.ERROR
@@ -78,7 +81,6 @@ VERDICTS: list[tuple[str, Any, str, CaseOutcome]] = [
     ("regex", r"^..$", "😀", PASS),
     ("regex", r"^.$", "😀", FAIL),
     ("regex", r"(?<year>\d{4})", "in 2026", PASS),
-    ("regex", r"(?<=€)\d", "€5", PASS),
     ("regex", r"a$", "b\na", PASS),
     ("regex", r"[[]x", "[x", PASS),
     ("regex", r"\/", "a/b", PASS),
@@ -92,6 +94,34 @@ VERDICTS: list[tuple[str, Any, str, CaseOutcome]] = [
     ("is-json", None, "{a: 1}", FAIL),
     ("is-json", None, "```json\n{}\n```", FAIL),
     ("is-json", None, "", FAIL),
+    ("is-json", {"type": "object", "required": ["a"]}, '{"a": 1}', PASS),
+    ("is-json", {"type": "object", "required": ["a"]}, "{}", FAIL),
+    ("is-json", "required: [a]", "{}", FAIL),
+    ("contains-json", None, "so: {}", PASS),
+    ("contains-json", None, "so: [1]", FAIL),
+    ("contains-json", {"required": ["a"]}, 'no {"b": 1} but {"a": {"b": 2}}', PASS),
+    ("contains-json", {"required": ["b"]}, '{"a": {"b": 2}}', FAIL),
+    ("contains-json", {"required": ["a"]}, 'cut: {"a": {"b": 2', PASS),
+    ("contains-all", ["a", 1], "1 a", PASS),
+    ("contains-all", 'a, "b, c"', "a b, c", PASS),
+    ("contains-all", 'a, "b, c"', "a b c", FAIL),
+    ("contains-any", ["x", "y"], "xyz", PASS),
+    ("icontains-all", ["A", "ß"], "a ß", PASS),
+    ("icontains-any", "Q, W", "w", PASS),
+    ("starts-with", "ab", "abc", PASS),
+    ("starts-with", "ab", " abc", FAIL),
+    ("levenshtein", "kitten", "sitting", PASS),
+    ("levenshtein", "kitten", "dog and cat", FAIL),
+    ("word-count", 3, "a b  c", PASS),
+    ("word-count", {"max": 2}, "a b  c", FAIL),
+    ("word-count", {"min": 0, "max": 3}, " ", PASS),
+    ("is-refusal", None, "I’m sorry, no", PASS),
+    ("is-refusal", None, "Of course", FAIL),
+    ("finish-reason", "STOP", "x", PASS),
+    ("finish-reason", "length", "x", FAIL),
+    ("rouge-n", "the cat sat", "the cat sat", PASS),
+    ("bleu", ["nothing like", "the cat sat on it"], "the cat sat on it", PASS),
+    ("gleu", "the cat sat", "a dog ran", FAIL),
 ]
 
 
@@ -123,14 +153,38 @@ def test_an_answer_cut_by_the_token_limit_is_judged_as_it_is() -> None:
 
 
 def test_a_case_without_assertions_is_no_pass() -> None:
-    assert grade(case(), answer("x"))[0] is ERROR
+    assert grade(case(), answer("x")).outcome is ERROR
 
 
 def test_all_assertions_must_hold_and_the_reason_names_the_first_that_does_not_without_text_of_the_model() -> None:
     both = case(assertion("contains", "alpha"), assertion("not-contains", "beta"))
-    assert grade(both, answer("alpha")) == (PASS, "")
-    assert grade(both, answer("alpha beta sekret")) == (FAIL, "c-1: not-contains [1] does not hold")
-    assert grade(both, answer("gamma")) == (FAIL, "c-1: contains [0] does not hold")
+    assert grade(both, answer("alpha")) == Grade(PASS)
+    assert grade(both, answer("alpha beta sekret")) == Grade(FAIL, "c-1: not-contains [1] does not hold", 0.5)
+    assert grade(both, answer("gamma")) == Grade(FAIL, "c-1: contains [0] does not hold", 0.5)
+
+
+def test_with_a_threshold_the_weighted_score_decides_alone() -> None:
+    asserts = (assertion("contains", "a", weight=3.0), assertion("contains", "b"))
+    assert grade(case(*asserts, threshold=0.75), answer("a")) == Grade(PASS, "", 0.75)
+    assert grade(case(*asserts, threshold=0.8), answer("a")) == Grade(FAIL, "c-1: the score 0.75 is below 0.8", 0.75)
+    assert grade(case(*asserts, threshold=0.0), answer("x")).outcome is PASS
+
+
+def test_what_weighs_nothing_is_measured_and_never_fails() -> None:
+    measured = assertion("rouge-n", "the cat", weight=0.0, metric="likeness")
+    assert grade(case(measured), answer("dog")) == Grade(PASS, "", 0.0, {"likeness": 0.0})
+    held = grade(case(assertion("contains", "dog", metric="facts"), measured), answer("dog"))
+    assert held == Grade(PASS, "", 1.0, {"facts": 1.0, "likeness": 0.0})
+
+
+def test_a_set_counts_as_one_and_may_let_some_of_its_own_fail() -> None:
+    parts = (assertion("contains", "a", metric="m"), assertion("contains", "b", metric="m"))
+    half = Assertion(type="assert-set", negated=False, value=None, threshold=0.5, weight=2.0, metric="set", of=parts)
+    found = grade(case(half, assertion("contains", "c")), answer("a c"))
+    assert (found.outcome, found.score) == (PASS, pytest.approx(2 / 3))
+    assert found.metrics == {"m": 0.5, "set": 0.5}
+    every = Assertion(type="assert-set", negated=False, value=None, threshold=None, of=parts)
+    assert grade(case(every), answer("a")).reason == "c-1: assert-set [0]: contains [0][1] does not hold"
 
 
 def test_an_answer_that_was_cut_at_16_kib_is_not_judged_by_its_text() -> None:
@@ -147,83 +201,69 @@ def test_json_nested_beyond_the_parser_is_never_held_against_the_model() -> None
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    "source",
     [
-        r"(a+)+b",
-        r"(a|a)*b",
-        r"(a|b|ab)*c",
-        r"(\w+\s?)*$",
-        r"a.*b.*c.*d",
-        r"\d+\.\d+ x",
-        r"(.*)(.*)(.*)x",
-        r"(a?){40}a{40}",
-        r"((a{1,9}){1,9}){1,9}b",
-        r"(?=(a+)+b)",
-        r"x\1",
-        r"(a)\1",
-        r"(?<n>a)\k<n>",
-        r"(?P<n>a)",
-        r"(?i)a",
-        r"(?i:a)",
-        r"(?>a)",
-        r"a++b",
-        r"(?#x)",
-        r"[]a]",
-        r"[^]",
-        r"a{,5}",
-        r"\p{L}",
-        r"\Aa",
-        r"a\Z",
-        r"(?<=a+)b",
-        r"x(?<=a)?",
-        r"(?<=a){2}x",
-        r"\B+",
-        r"(",
-        r"a**",
-        "\\",
-        "x" * 1001,
+        r"(?=a)b", r"(?!a)b", r"(?<=a)b", r"(?<!a)b", r"x\1", r"(a)\1", r"(?<n>a)\k<n>", r"(?P<n>a)", r"(?i)a",
+        r"(?i:a)", r"(?>a)", r"a++b", r"(?#x)", r"[]a]", r"\p{L}", r"\Aa", r"a\Z", r"\01", r"\cA", r"\x4", r"a{1001}",
+        "(", r"a**", "\\", "x" * 1001,
     ],
-)
-def test_a_pattern_that_may_hang_or_means_something_else_in_python_is_refused(pattern: str) -> None:
-    with pytest.raises(BadPattern):
-        js_pattern(pattern)
+)  # fmt: skip
+def test_a_pattern_that_only_one_of_javascript_and_re2_knows_is_refused(source: str) -> None:
+    with pytest.raises(BadPattern, match="; "):
+        pattern(source)
 
 
 @pytest.mark.parametrize(
-    "pattern",
-    [
-        "refund",
-        "refund.*days",
-        r"^refund.*in.*days",
-        r"\d+\.\d+",
-        r"\$\d{1,9}(\.\d{2})?",
-        r"(?:yes|no)\b",
-        r"(foo|bar){1,3}",
-        "[a-z]+@[a-z]+",
-        r"[\s\S]*end",
-        "x" * 1000,
-    ],
+    "source",
+    [r"(a+)+$", r"(a|a)*b", r"(\w+\s?)*$", r"a.*b.*c.*d", r"(.*)(.*)(.*)x", r"(a?){40}a{40}b", r"^(([a-z])+.)+[A-Z]$"],
 )
-def test_an_ordinary_pattern_is_allowed(pattern: str) -> None:
-    js_pattern(pattern)
-
-
-def test_the_dearest_allowed_pattern_ends_within_a_few_seconds_on_the_longest_text() -> None:
-    # 2^14 starts × 2^14 ways for the first repeat × 2 for the second come to half of the limit.
-    assert STEPS_LIMIT >= (1 << 14) * (1 << 14) * 2
+def test_no_pattern_takes_long_on_the_longest_answer(source: str) -> None:
     started = time.process_time()
-    assert outcome(assertion("regex", "a.*b?c"), "a" * 16384) is FAIL
-    assert time.process_time() - started < 20
+    outcome(assertion("regex", source), "a" * 16383 + "!")
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("type_", sorted({*KINDS} - {"latency"}))
+@pytest.mark.parametrize(
+    "text",
+    ["{" * 16384, '{"a":' * 3276, "[" * 16384, "a " * 8192, "." * 16384, "' " * 8192, '"' * 16384, "``" * 8192,
+     "\x00\u202e<b>" * 2000, "\ud800" * 5000, "😀" * 4096, " " * 16384, "(can't)" * 2340],
+    ids=range(13),
+)  # fmt: skip
+def test_a_hostile_answer_is_judged_in_bounded_time(type_: str, text: str) -> None:
+    values = {"contains-json": {"required": ["b"]}, "is-json": {"type": "array"}, "word-count": 3, "is-refusal": None}
+    value = values.get(type_, "stop" if type_ == "finish-reason" else "a " * 2000)
+    value = "(a|b)+c" if type_ == "regex" else value
+    started = time.process_time()
+    assert outcome(assertion(type_, value), text) in (PASS, FAIL, ERROR)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("contains", ""), ("contains", True), ("contains-all", []), ("contains-any", ""), ("contains-any", '"a'),
+        ("contains-any", '"a" b'), ("contains-all", [["a"]]), ("starts-with", 1), ("regex", "("), ("levenshtein", 1),
+        ("word-count", "many"), ("word-count", {}), ("word-count", {"min": 2, "max": 1}), ("word-count", True),
+        ("is-refusal", "x"), ("finish-reason", "content_filter"), ("latency", 5), ("bleu", []), ("gleu", [1]),
+        ("rouge-n", ["a"]), ("is-json", 3), ("is-json", {"type": "nope"}), ("is-json", "{a"), ("is-json", ["x"]),
+        ("is-json", {"$schema": "https://json-schema.org/draft/2020-12/schema"}),
+        ("contains-json", {"properties": {"a": {"$ref": "https://example.com/x"}}}),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_type_cannot_use_is_refused_with_its_mend(type_: str, value: Any) -> None:
+    with pytest.raises(Unfit, match="; "):
+        KINDS[type_].fits(value)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=30), st.text(max_size=60))
-def test_any_pattern_is_refused_or_judges_any_text(pattern: str, text: str) -> None:
+def test_any_pattern_is_refused_or_judges_any_text(source: str, text: str) -> None:
     try:
-        compiled = js_pattern(pattern)
+        compiled = pattern(source)
     except BadPattern:
         return
-    compiled.search(text)
+    compiled.found_in(text)
 
 
 @settings(max_examples=200, deadline=None)
@@ -239,4 +279,4 @@ def test_a_value_equals_its_own_json(value: Any) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_text_of_a_number_reads_back_as_that_number(value: float) -> None:
-    assert float(js_text(value)) == value
+    assert float(text_of(value)) == value

@@ -217,6 +217,8 @@ POLICY_REFUSALS: list[tuple[str, str, str]] = [
      "10: `suites.core.tags.slow.usd` is not known: there is no price table yet, use tokens"),
     ("suites.core.pass_rate", "suites.core.tags.slow.pass_rate",
      "10: no case of the suite `core` has the tag `slow`, add it to a test's metadata: {tags: [...]}"),
+    ("suites.core.pass_rate", "suites.core.metrics.tone",
+     "10: no assertion of the suite `core` has the metric `tone`, add it to an assertion: {metric: …}"),
     ("suites.core.pass_rate", "suites.core.tags.slow.score",
      "10: unknown metric `suites.core.tags.slow.score`, did you mean `suites.core.score`?"),
 (RATE, 'suites.core.regressions\n      pass: "<= 0"\n  baseline: {use: none}\n',

@@ -46,21 +46,47 @@ SUITE_REFUSALS: list[tuple[str, str, str]] = [
      "8: `webhook` is refused: user code does not run in the control plane, use contains or regex"),
     ("type: contains", "type: llm-rubric", "8: the assertion `llm-rubric` is not supported yet, leave it out"),
     ("type: contains", "type: contians", "8: unknown assertion `contians`, did you mean `contains`?"),
-    (ASSERT, "{type: is-json, value: {type: object}}",
-     "8: a JSON Schema for is-json is not supported yet, leave the value out"),
+    (ASSERT, "{type: is-json, value: {type: nothing}}", "8: is-json has a JSON Schema that is none, mend it"),
+    (ASSERT, "{type: is-json, value: {$schema: x}}",
+     "8: is-json has a JSON Schema of another draft than 7, leave out $schema"),
+    (ASSERT, "{type: is-json, value: {$ref: https://example.com/x}}",
+     "8: is-json has a JSON Schema that refers to another one, write it here"),
+    (ASSERT, "{type: contains-all, value: []}", "8: contains-all needs a list of texts, write one that is not empty"),
+    (ASSERT, "{type: bleu, value: hi, threshold: 2}",
+     "8: no score reaches 2: scores are from 0 to 1, write one of them, such as 0.8"),
+    (ASSERT, "{type: levenshtein, value: hi, threshold: -1}",
+     "8: levenshtein never comes below 0, raise the threshold"),
+    (ASSERT, "{type: finish-reason, value: content_filter}",
+     "8: finish-reason needs one of length, stop, write one of them"),
+    (ASSERT, "{type: assert-set}", "8: an assert-set has no assertions, add an assert"),
+    (ASSERT, "{type: assert-set, threshold: 3, assert: [{type: is-json}]}",
+     "8: no score reaches 3: scores are from 0 to 1, write one of them, such as 0.8"),
+    (ASSERT, "{type: assert-set, assert: [{type: assert-set, assert: [{type: is-json}]}]}",
+     "8: an assert-set holds another one, write one beside the other"),
+    (ASSERT, "{type: not-assert-set, assert: [{type: is-json}]}",
+     "8: `assert` does nothing in not-assert-set, make the type assert-set"),
+    (ASSERT, "{value: hi}", "8: an assertion has no type, add a type, such as contains"),
+    (ASSERT, "{$ref: '#/assertionTemplates/polite'}",
+     "8: `#/assertionTemplates/polite` names no template, write #/assertionTemplates/<name>, and the template"),
+    (ASSERT, "{$ref: x, type: contains}",
+     "8: a `$ref` stands beside other keys, which it would replace, keep one or the other"),
+    (ASSERT, "{type: contains, value: hi, weight: -1}",
+     "8: `weight` does not fit, it should be greater than or equal to 0"),
+    (ASSERT, '{type: contains, value: hi, metric: "{{wrod}}"}',
+     "8: an undefined variable: 'wrod' is undefined, add it to vars"),
     (ASSERT, "{type: latency}", "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
     (ASSERT, "{type: latency, threshold: 0}",
      "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
     (ASSERT, "{type: contains}", "8: contains has no value, add a value"),
     (ASSERT, '{type: contains, value: ""}', "8: contains needs a text or a number, write one that is not empty"),
     (ASSERT, "{type: contains, value: hi, threshold: 0.5}",
-     "8: a threshold for contains is not supported yet, leave it out"),
-    (ASSERT, "{type: contains, value: hi, weight: 2}", "8: `weight` is not supported yet, leave it out"),
-    (ASSERT, '{type: regex, value: "(a+)+b"}',
-     "8: the regex is refused: it may run too long: nested or repeated quantifiers, bound them, such as {1,20}"),
-    (ASSERT, "{type: regex, value: 3}", "8: regex needs a text, write a pattern, in quotes"),
+     "8: a threshold does nothing in contains, leave it out"),
+    (ASSERT, '{type: regex, value: "a(?=b)"}',
+     "8: regex has a pattern that is refused: it looks around, and RE2 cannot, add a second assertion"),
+    (ASSERT, "{type: regex, value: 3}", "8: regex needs a text, write one, in quotes"),
     (ASSERT, "{type: contains, value: file://x}", "8: reading a file is not supported yet, write the value here"),
-    ("      vars:", "      threshold: 0.5\n      vars:", "7: `threshold` is not supported yet, leave it out"),
+    ("      vars:", "      threshold: 1.5\n      vars:",
+     "7: no score reaches 1.5: scores are from 0 to 1, write one of them, such as 0.8"),
     ("      vars:", "      tags: [x]\n      vars:", "7: `tags` is not supported yet, leave it out"),
     ("      vars:", "      metadata: {owner: x}\n      vars:", "7: `owner` is not supported yet, leave it out"),
     ("  tests:", "  defaultTest: {metadata: {}}\n  tests:", "5: `metadata` is not supported yet, leave it out"),
@@ -98,6 +124,10 @@ ALLOWED = [
     ("  tests:", "  run: {repeats: 20, concurrency: 64, maxTokens: 8192, temperature: 2}\n  tests:"),
     ("{word: hi}", "{word: 9007199254740992}"),
     (ASSERT, "{type: not-latency, threshold: 0.1}"),
+    (ASSERT, "{type: not-bleu, value: [hi, ho], threshold: 1, weight: 0, metric: '{{word}}'}"),
+    (ASSERT, "{type: assert-set, threshold: 0, assert: [{type: is-json, weight: 2}]}"),
+    ("      vars:", "      threshold: 1\n      vars:"),
+    ("  tests:", "  defaultTest: {threshold: 0}\n  assertionTemplates: {a: {type: is-json}}\n  tests:"),
     (ASSERT, '{type: equals, value: ""}'),
     ("Say {{word}}", "Say {{w.a}}"),
     ("      vars:", f"      metadata: {{tags: [{'a' * 64}, A_-9]}}\n      vars:"),
@@ -137,6 +167,21 @@ def test_a_suite_without_tags_has_the_digest_that_it_had_before_there_were_any(f
     assert digest == "a8b62c8622c31857cff96d6a756940618931c63b9c116887a6e8cef58aed674e"
 
 
+def test_a_template_stands_for_the_assertion_that_refers_to_it(folders: Folders) -> None:
+    text = SUITE.replace("  tests:", "  assertionTemplates: {greets: {type: icontains, value: '{{word}}'}}\n  tests:")
+    (folders[1] / "s.yaml").write_text(text.replace(ASSERT, "{$ref: '#/assertionTemplates/greets'}"))
+    suite = load_rules(*folders).suites["core"]
+    assert [(item.type, item.value) for item in suite.cases[0].asserts] == [("icontains", "hi")]
+    assert suite_from_text(suite.text) == suite
+
+
+def test_a_case_has_the_threshold_of_the_default_test_unless_it_has_its_own(folders: Folders) -> None:
+    default = SUITE.replace("  tests:", "  defaultTest: {threshold: 0.5}\n  tests:")
+    for text, threshold in ((default, 0.5), (default.replace("      vars:", "      threshold: 0\n      vars:"), 0)):
+        (folders[1] / "s.yaml").write_text(text)
+        assert load_rules(*folders).suites["core"].cases[0].threshold == threshold
+
+
 def test_default_vars_and_asserts_join_those_of_the_case(folders: Folders) -> None:
     default = "  defaultTest: {vars: {word: x, n: 1.0}, assert: [{type: equals, value: '{{n}} {{word}}'}]}\n  tests:"
     (folders[1] / "s.yaml").write_text(SUITE.replace("  tests:", default))
@@ -156,6 +201,8 @@ SUITE_CHANGES: list[tuple[str, str]] = [
     ("0.5", "0.25"), ("other: x", "other: y"), ("500", "501"), ("id: one", "id: uno"), ("first", "second"),
     ("word: hi", "word: he"), ("type: contains", "type: icontains"), ("value: hi", "value: he"),
     ("tags: [a, b]", "tags: [a]"), ("tags: [a, b]", "tags: [a, c]"), (", metadata: {tags: [a, b]}", ""),
+    ("threshold: 0.9", "threshold: 0.8"), ("weight: 2", "weight: 3"), ("metric: tone", "metric: tune"),
+    ("value: polite", "value: rude"), ("threshold: 0.6", "threshold: 0.7"), ("type: is-json", "type: not-is-json"),
     ("not-equals", "equals"), ("{a: 1}}]", "{a: 2}}]"), ("{a: 1}}]", "{a: true}}]"),
 ]  # fmt: skip
 

@@ -13,11 +13,11 @@ from ratchet.application.gather import ATTEMPTS
 from ratchet.application.record_checkpoint import LOST_MESSAGE
 from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
+from ratchet.domain.grading import Grade
 from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.limits import DENIED_WAIT, Limits, backoff
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import (
-    CaseOutcome,
     CaseResult,
     Checkpoint,
     CheckpointState,
@@ -50,7 +50,7 @@ from ratchet.ports import (
     Throttled,
 )
 
-Grade = Callable[[Case, Answer], tuple[CaseOutcome, str]]
+Judge = Callable[[Case, Answer], Grade]
 
 SILENT_FOR = timedelta(hours=24)
 FIRST = "-"
@@ -87,7 +87,7 @@ def run_smoke_test(
     ids: Ids,
     rules: Rules,
     limits: Limits,
-    grade: Grade,
+    judge: Judge,
 ) -> Outcome:
     """Raises: RetryableError, PermanentError: the checkpoint's job is not ours."""
     world = _World(store, bus, clock, ids, limits)
@@ -114,7 +114,7 @@ def run_smoke_test(
         with_probe = _probe(world, port, run, checkpoint.target)
         if not isinstance(with_probe, Stored):
             return with_probe
-        return _cases(world, port, with_probe, suite, checkpoint.target, grade)
+        return _cases(world, port, with_probe, suite, checkpoint.target, judge)
     except PermanentError as error:
         # The target is one that we may never call. The wait for it ends, or the timer would bring it back; once the
         # letter is kept, or whoever died before that would leave neither letter nor alarm.
@@ -216,14 +216,14 @@ def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str)
 
 
 def _cases(
-    world: _World, port: ProviderPort, run: Stored[SmokeRun], suite: Suite, target: str, grade: Grade
+    world: _World, port: ProviderPort, run: Stored[SmokeRun], suite: Suite, target: str, judge: Judge
 ) -> Outcome:
     """Ask what is still open, store what is answered, and see whether that settles the run."""
     done = _results(world, run.value)
     todo = [(case, repeat) for repeat in range(suite.repeats) for case in suite.cases if (case.id, repeat) not in done]
     allowance = calls_allowed(suite) - run.value.billed
     asked = todo[: max(allowance, 0)]
-    this_round = _ask(world, port, run.value, suite, target, asked, grade)
+    this_round = _ask(world, port, run.value, suite, target, asked, judge)
     run = Stored(replace(run.value, billed=run.value.billed + this_round.billed, probed=True), run.snapshot)
     done = _results(world, run.value)
     missing = len(suite.cases) * suite.repeats - len(done)
@@ -247,7 +247,7 @@ def _ask(
     suite: Suite,
     target: str,
     asked: Sequence[tuple[Case, int]],
-    grade: Grade,
+    judge: Judge,
 ) -> _Round:
     prompts = [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in asked]
     silences: list[NoAnswer] = []
@@ -263,24 +263,25 @@ def _ask(
                 billed += reply.maybe_billed or reply.why is Silence.REFUSED
                 continue
             billed += 1
-            outcome, reason = grade(case, reply)
-            results.append(_result(run, case, repeat, reply, outcome, reason))
+            results.append(_result(run, case, repeat, reply, judge(case, reply)))
         _store_results(world, results)
     return _Round(silences, billed)
 
 
-def _result(run: SmokeRun, case: Case, repeat: int, answer: Answer, outcome: CaseOutcome, reason: str) -> CaseResult:
+def _result(run: SmokeRun, case: Case, repeat: int, answer: Answer, grade: Grade) -> CaseResult:
     return CaseResult(
         run=run.key,
         case=case.id,
         repeat=repeat,
         fence=run.lease.fence,
-        outcome=outcome,
-        reason=reason,
+        outcome=grade.outcome,
+        reason=grade.reason,
         answer_sha256=answer.sha256,
         latency_ms=answer.latency_ms,
         tokens_in=answer.tokens_in,
         tokens_out=answer.tokens_out,
+        score=grade.score,
+        metrics=grade.metrics,
     )
 
 

@@ -5,6 +5,7 @@ kept with the decision. It holds no time that has passed: what was known a day a
 of it stays one.
 """
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,8 +22,11 @@ ACROSS_CHECKPOINTS = frozenset({"slope", "is_minimum"})
 """Metrics of a checkpoint that another checkpoint of its job can change."""
 PAIRED = frozenset({"regressions", "improvements"})
 """Metrics of a run that compare it, case by case, with the baseline's run of the same suite."""
+NAMED = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The names of a suite's own metrics that a gate can name; with others they are only told."""
 THOUSANDTH = 0.001
 _WHOLE = frozenset({"regressions", "improvements", "flaky_cases", "cases", "tokens", "is_minimum", *PLACES})
+_OF_AN_AUTHOR = re.compile(r"suites\.[^.]+\.metrics\.")
 _LOSSES = ("full_valid_loss", "valid_loss")
 
 
@@ -104,9 +108,14 @@ def suite_of(metric: str) -> str | None:
     return rest.partition(".")[0] if head == "suites" else None
 
 
+def measure_of(metric: str) -> str:
+    """What a metric measures, the last part of its name; empty for one that a suite's author has named."""
+    return "" if _OF_AN_AUTHOR.match(metric) else metric.rpartition(".")[2]
+
+
 def is_paired(metric: str) -> bool:
     """Whether it compares two runs, case by case."""
-    return suite_of(metric) is not None and metric.rpartition(".")[2] in PAIRED
+    return suite_of(metric) is not None and measure_of(metric) in PAIRED
 
 
 def in_order(candidate: Candidate) -> tuple[bool, int, CheckpointKey]:
@@ -138,7 +147,7 @@ def measure(candidate: Candidate, metric: str, now: datetime) -> Measured | str:
 
 def unit(metric: str) -> float:
     """The smallest difference of a metric that is worth a word; of a rate that counts cases it is one case."""
-    name = metric.rpartition(".")[2]
+    name = measure_of(metric)
     return 1.0 if name in _WHOLE or name.endswith("_ms") or metric == DAYS_TO_SHUTDOWN else THOUSANDTH
 
 
@@ -277,6 +286,7 @@ def _of_run(run: SmokeRun, summary: Summary, paired: Summary | None) -> Sequence
     ]
     if summary.usd is not None:
         found.append(("usd", number(summary.usd)))
+    found += [(f"metrics.{name}", number(value)) for name, value in summary.metrics.items() if NAMED.fullmatch(name)]
     for tag, tagged in summary.tags.items():
         found.append((f"tags.{tag}.pass_rate", rate(len(tagged) - len(set(tagged) & set(summary.failed)), len(tagged))))
         found.append((f"tags.{tag}.cases", number(len(tagged))))

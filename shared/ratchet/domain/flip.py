@@ -17,7 +17,7 @@ from ratchet.domain.choose import parted
 from ratchet.domain.confidence import MOST_CASES, wilson
 from ratchet.domain.decide import decide
 from ratchet.domain.decision import Outcome, Ruling, Standing
-from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure, unit
+from ratchet.domain.evidence import DAYS_TO_SHUTDOWN, PLACES, Candidate, Evidence, Measured, measure, measure_of, unit
 from ratchet.domain.gates import EPSILON, Assessment, Verdict, assess, bounds, judge
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import ApprovalWhen, Gate, Mode, Pacing, Policy, WhenMissing
@@ -249,10 +249,10 @@ def _counted(measured: Measured) -> tuple[int, int] | None:
 
 def _possible(metric: str, measured: Measured) -> tuple[float, float]:
     """Between which numbers the metric lies; nothing is known of one that a provider's evaluation has named."""
-    name = metric.rpartition(".")[2]
+    name = measure_of(metric)
     if metric == DAYS_TO_SHUTDOWN:
         return _DAYS
-    if measured.total is not None or name.endswith(_FRACTIONS):
+    if measured.total is not None or not name or name.endswith(_FRACTIONS):
         return 0.0, max(1.0, measured.value)
     if unit(metric) == 1 or name.endswith("_loss") or name == "usd":
         return 0.0, inf

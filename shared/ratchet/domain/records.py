@@ -148,7 +148,8 @@ class Summary:
 
     An error is a reply without usable text, and no pass. A case has passed when each of its repeats has; `failed` names
     those that have not, `flaky` those of them that passed sometimes. `tags` names the cases of each tag. `score` is the
-    mean over the replies. `usd` is what it cost, where the prices are known.
+    mean over the replies, and so are `metrics`, each over those that have it. `usd` is what it cost, where the prices
+    are known.
     """
 
     total: int
@@ -165,6 +166,7 @@ class Summary:
     failed: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     usd: float | None = None
 
     @property
@@ -212,7 +214,9 @@ class CaseOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """Created once per (run, case, repeat); a result of any fence counts. Holds no text of the model."""
+    """Created once per (run, case, repeat); a result of any fence counts. Holds no text of the model. `metrics` are the
+    scores of the assertions that have a metric's name.
+    """
 
     COLLECTION: ClassVar[str] = "case_results"
 
@@ -226,6 +230,8 @@ class CaseResult:
     latency_ms: int
     tokens_in: int
     tokens_out: int
+    score: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,10 @@ def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
         for tag in case.tags:
             if case.id in by_case:
                 tags[tag].append(case.id)
+    metrics: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        for name, value in result.metrics.items():
+            metrics[name].append(value)
     latencies = sorted(result.latency_ms for result in results)
     passed = sum(1 for result in results if result.outcome is CaseOutcome.PASS)
     return Summary(
@@ -34,7 +38,7 @@ def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
         cases=len(by_case),
         repeats=min(map(len, by_case.values())),
         error_cases=sum(1 for outcomes in by_case.values() if CaseOutcome.ERROR in outcomes),
-        score=passed / len(results),
+        score=sum(map(_score, results)) / len(results),
         latency_p50_ms=_percentile(latencies, 50),
         latency_p95_ms=_percentile(latencies, 95),
         tokens_in=sum(result.tokens_in for result in results),
@@ -42,7 +46,13 @@ def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
         failed=tuple(sorted(failed)),
         flaky=tuple(sorted(case for case in failed if CaseOutcome.PASS in by_case[case])),
         tags={tag: tuple(sorted(cases)) for tag, cases in sorted(tags.items())},
+        metrics={name: sum(values) / len(values) for name, values in sorted(metrics.items())},
     )
+
+
+def _score(result: CaseResult) -> float:
+    """A result that was stored before there were scores has its verdict's."""
+    return float(result.outcome is CaseOutcome.PASS) if result.score is None else result.score
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:

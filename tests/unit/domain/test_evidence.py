@@ -16,6 +16,7 @@ from ratchet.domain.evidence import (
     in_order,
     is_paired,
     measure,
+    measure_of,
     observe,
     suite_of,
     unit,
@@ -169,6 +170,28 @@ def test_a_run_whose_price_is_not_known_has_no_cost_and_one_that_was_free_has() 
     assert observed(runs={"core": run(summary=summary(usd=0.0))}).measures["suites.core.usd"].value == 0.0
 
 
+def test_a_suites_own_metrics_are_measured_when_a_gate_can_name_them() -> None:
+    own = {"tone": 0.75, "Tone of voice": 1.0, "x.y": 1.0, "a" * 64: 0.5, "a" * 65: 0.5}
+    measures = observed(runs={"core": run(summary=summary(metrics=own))}).measures
+    told = {name: measures[name].value for name in measures if ".metrics." in name}
+    assert told == {"suites.core.metrics.tone": 0.75, f"suites.core.metrics.{'a' * 64}": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_a"),
+    [
+        ("suites.core.regressions", "regressions"),
+        ("suites.core.tags.metrics.cases", "cases"),
+        ("suites.core.metrics.regressions", ""),
+        ("valid_loss", "valid_loss"),
+        ("evaluation.metrics.cases", "cases"),
+    ],
+)
+def test_a_name_that_a_suites_author_gave_says_nothing_of_what_it_measures(metric: str, is_a: str) -> None:
+    assert measure_of(metric) == is_a
+    assert is_paired(metric) is (is_a == "regressions")
+
+
 def test_regressions_and_improvements_are_counted_case_by_case_against_the_baselines_run() -> None:
     theirs = run(key="theirs", summary=summary(failed=("b", "x", "y", "z")))
     seen = observed(runs={"core": run()}, against={"core": theirs})
@@ -288,6 +311,7 @@ def test_a_metric_tells_its_suite_and_whether_it_compares_two_runs(
         ("suites.core.tags.x.regressions", 1.0),
         ("suites.core.improvements", 1.0),
         ("suites.core.flaky_cases", 1.0),
+        ("suites.core.metrics.flaky_cases", 0.001),
         ("suites.core.tokens", 1.0),
         ("suites.core.latency_p50_ms", 1.0),
         (DAYS_TO_SHUTDOWN, 1.0),

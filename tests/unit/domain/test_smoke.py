@@ -113,3 +113,17 @@ def test_a_percentile_is_of_the_nearest_rank(count: int, p50: int, p95: int) -> 
 def test_an_attempt_may_call_once_for_each_case_and_repeat_and_a_few_times_over() -> None:
     assert calls_allowed(SUITE) == 4 * 3 + 4
     assert calls_allowed(replace(SUITE, repeats=1)) == 8
+
+
+def test_the_score_is_the_mean_of_the_replies_and_an_old_reply_has_its_verdicts() -> None:
+    found = results(a=(GOOD, BAD, GOOD))
+    assert summarise(found, SUITE).score == pytest.approx(2 / 3)
+    found = [replace(found[0], score=0.5), replace(found[1], score=0.25), found[2]]
+    assert summarise(found, SUITE).score == pytest.approx(1.75 / 3)
+
+
+def test_a_metric_is_the_mean_of_those_that_have_it() -> None:
+    first, second, third = results(a=(GOOD, GOOD, GOOD))
+    scored = [replace(first, metrics={"tone": 1.0, "facts": 0.5}), replace(second, metrics={"tone": 0.5}), third]
+    assert summarise(scored, SUITE).metrics == {"facts": 0.5, "tone": 0.75}
+    assert list(summarise(scored, SUITE).metrics) == ["facts", "tone"]

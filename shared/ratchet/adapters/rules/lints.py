@@ -112,10 +112,14 @@ def _metrics(document: Document, policy: Policy, suites: Mapping[str, Suite]) ->
     named = [wanted.suite for wanted in policy.evidence]
     for where, name in _uses(document, policy):
         metric = Metric.parse(name)
-        if metric.suite and metric.measure == "usd":
+        if metric.suite and metric.measure == "usd" and not metric.own:
             yield document.finding(where, f"`{shown(name)}` is not known: there is no price table yet", "use tokens")
         elif not metric.exists:
-            known = [*OF_CHECKPOINTS, *(m for suite in named for m in of_suite(suite, _tags(suites.get(suite))))]
+            of_suites = ((name, suites.get(name)) for name in named)
+            known = [
+                *OF_CHECKPOINTS,
+                *(m for name, suite in of_suites for m in of_suite(name, _tags(suite), _own(suite))),
+            ]
             mend = did_you_mean(name, known, "use suites.<suite>.pass_rate, a loss, evaluation.<name>, step or epoch")
             yield document.finding(where, f"unknown metric `{shown(name)}`", mend)
         elif metric.suite and metric.suite not in named:
@@ -125,6 +129,11 @@ def _metrics(document: Document, policy: Policy, suites: Mapping[str, Suite]) ->
             mend = did_you_mean(metric.tag, tags, "add it to a test's metadata: {tags: [...]}")
             what = f"no case of the suite `{metric.suite}` has the tag `{shown(metric.tag)}`"
             yield document.finding(where, what, mend)
+        elif metric.own and metric.suite in suites and metric.measure not in (own := _own(suites[metric.suite])):
+            what = f"no assertion of the suite `{metric.suite}` has the metric `{shown(metric.measure)}`"
+            yield document.finding(
+                where, what, did_you_mean(metric.measure, own, "add it to an assertion: {metric: …}")
+            )
         elif metric.paired and policy.baseline.use is BaselineUse.NONE:
             what = f"`{shown(name)}` compares with a baseline, and baseline.use is none"
             yield document.finding(where, what, "set baseline.use, or use another metric")
@@ -132,6 +141,11 @@ def _metrics(document: Document, policy: Policy, suites: Mapping[str, Suite]) ->
 
 def _tags(suite: Suite | None) -> frozenset[str]:
     return frozenset(tag for case in suite.cases for tag in case.tags) if suite else frozenset()
+
+
+def _own(suite: Suite | None) -> frozenset[str]:
+    """The metrics that the suite's author has named."""
+    return frozenset(each.metric for each in suite.asserts if each.metric) if suite else frozenset()
 
 
 def _gates(document: Document, policy: Policy, suites: Mapping[str, Suite]) -> Iterator[Finding]:

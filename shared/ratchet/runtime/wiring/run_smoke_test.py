@@ -2,7 +2,7 @@
 
 from flask import Request, Response
 
-from ratchet.adapters.assertions import grade
+from ratchet.adapters.assertions.grade import grade
 from ratchet.application.run_smoke_test import run_smoke_test
 from ratchet.domain.events import SmokeTestDue, Topic
 from ratchet.domain.outcomes import Outcome
@@ -34,5 +34,5 @@ def _handle(due: SmokeTestDue) -> Outcome:
         ids=connect.ids(),
         rules=connect.rules(),
         limits=connect.limits(),
-        grade=grade,
+        judge=grade,
     )
