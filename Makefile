@@ -9,7 +9,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision mutation report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision mutation promptfoo report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -59,6 +59,11 @@ bench-decision: setup
 # Resumes module by module; MODULE=gates tries one alone.
 mutation: setup
 	PYTHONPATH=shared:tests nice -n 10 $(RUN)python -m mutation $(if $(MODULE),--module $(MODULE))
+
+# The version is the test's own: it compares with no other. Only node's script is run, which picks the binary.
+promptfoo:
+	npm install --prefix build/promptfoo --silent --no-audit --no-fund --no-package-lock --ignore-scripts promptfoo@0.121.20
+	npm install --prefix build/promptfoo --silent --no-audit --no-fund --no-package-lock node@22.23.3
 
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py

@@ -13,6 +13,10 @@ _EMULATORS = {"firestore_emulator", "pubsub_emulator"}
 _missing = cache(emulators.missing)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--promptfoo-seed", default="1", help="another search of verdicts that differ from promptfoo's")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep every test that needs an emulator in one worker (`-n N --dist loadgroup`), so that each starts once."""
