@@ -3,7 +3,7 @@
 An adapter translates at the edge: no vendor's class, exception or dict crosses a port.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -305,7 +305,7 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The model's own answer, cut to 16 KiB; `sha256` is over all of it."""
+    """The model's own answer, cut to 16 KiB; `sha256` is over all of it. `usd`: what it cost, where that is known."""
 
     index: int
     text: str
@@ -314,6 +314,7 @@ class Answer:
     latency_ms: int
     tokens_in: int
     tokens_out: int
+    usd: float | None = None
 
 
 class Silence(StrEnum):
@@ -355,11 +356,12 @@ class ProviderPort(Protocol):
 
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
-    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+    ) -> Generator[Sequence[Answer | NoAnswer]]:
         """Ask each prompt once, `concurrency` at a time, and yield the results that finish together, together.
 
         No call starts later than `seconds` after the first; prompts that were not asked are absent from the results.
-        `index` is the prompt's place in `prompts`. Never raises for what the provider does.
+        `index` is the prompt's place in `prompts`. Closing the generator cancels the calls that still run. Never raises
+        for what the provider does.
         """
 
     def get_default(self, model: str) -> str | None:

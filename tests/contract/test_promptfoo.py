@@ -235,6 +235,10 @@ def latency(chance: Chance) -> tuple[dict[str, Any], str]:
     return {"threshold": chance.choice([100, 101, 100.0] if chance.hit else [99, 50.5, 99.9])}, "done"
 
 
+def cost(chance: Chance) -> tuple[dict[str, Any], str]:
+    return {"threshold": chance.choice([0.002, 0.0021] if chance.hit else [0.0019, 0.00199])}, "done"
+
+
 MAKERS: Mapping[str, Make] = {
     "equals": equals,
     "contains": partial(contains, fold=False),
@@ -255,12 +259,13 @@ MAKERS: Mapping[str, Make] = {
     "is-refusal": is_refusal,
     "finish-reason": finish_reason,
     "latency": latency,
+    "cost": cost,
 }
 
 
 def one(chance: Chance, type_: str) -> Pair:
     written, output = MAKERS[type_.removeprefix("not-")](chance)
-    return {"type": type_, **written}, {"output": output, "latencyMs": 100, "finishReason": "stop"}
+    return {"type": type_, **written}, {"output": output, "latencyMs": 100, "finishReason": "stop", "cost": 0.002}
 
 
 def pairs(seed: int, type_: str) -> list[dict[str, Any]]:
@@ -309,7 +314,9 @@ def together(seed: int, n: int) -> dict[str, Any]:
 def ours(case: Mapping[str, Any]) -> dict[str, Any]:
     made: Case = case_of({key: case[key] for key in ("assert", "threshold") if key in case})
     raw = case["output"].encode("utf-8", "surrogatepass")
-    answer = Answer(0, case["output"], Finish.STOP, hashlib.sha256(raw).hexdigest(), case["latencyMs"], 1, 1)
+    answer = Answer(
+        0, case["output"], Finish.STOP, hashlib.sha256(raw).hexdigest(), case["latencyMs"], 1, 1, case.get("cost")
+    )
     found = grade(made, answer)
     return {"pass": found.outcome is CaseOutcome.PASS, "score": found.score, "metrics": dict(found.metrics)}
 

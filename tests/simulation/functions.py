@@ -157,7 +157,7 @@ class Functions:
             case SmokeTestDue():
                 limits = stage.plan.limits
                 return run_smoke_test(
-                    payload, providers=stage.providers, rules=rules, limits=limits, judge=_judge, **ports
+                    payload, providers=stage.providers, rules=rules, limits=limits, judge=_judge, prices={}, **ports
                 )
             case DeadLetter():
                 stage.checks.hit("a message was given up by the bus")

@@ -6,7 +6,7 @@ or kills it.
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -259,7 +259,7 @@ class Account:
 
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
-    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+    ) -> Generator[Sequence[Answer | NoAnswer]]:
         end = self._at.engine.now + seconds
         for start in range(0, len(prompts), concurrency):
             if self._at.engine.now >= end:

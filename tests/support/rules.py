@@ -80,12 +80,16 @@ kind: Suite
 metadata: {name: core}
 spec:
   prompts: ["Say {{word}}"]
-  run: {repeats: 2, concurrency: 3, maxTokens: 64, temperature: 0.5}
+  run:
+    {repeats: 2, concurrency: 3, maxTokens: 64, temperature: 0.5, order: shuffled, seed: 7,
+     budget: {usd: 1.5, tokens: 9000, wall: 8m}}
+  casePass: {minPassRate: 0.5}
   defaultTest: {vars: {other: x}, assert: [{type: latency, threshold: 500}]}
   tests:
     - {id: one, description: first, vars: {word: hi}, assert: [{type: contains, value: hi}], metadata: {tags: [a, b]}}
     - {id: two, vars: {word: ho}, assert: [{type: not-equals, value: {a: 1}}]}
     - id: three
+      repeats: 3
       threshold: 0.9
       vars: {word: he}
       assert:

@@ -4,7 +4,7 @@ Handlers run when `settle` delivers; time moves when the test says so.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -49,6 +49,7 @@ from ratchet.domain.policy import (
 )
 from ratchet.domain.records import Alias, CaseOutcome, Checkpoint, HistoryRow, JobState, Measure
 from ratchet.domain.rules import Rules
+from ratchet.domain.smoke import Price
 from ratchet.domain.suite import Case, Suite
 from ratchet.ports import (
     Answer,
@@ -134,7 +135,7 @@ class TableProvider:
 
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
-    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+    ) -> Generator[Sequence[Answer | NoAnswer]]:
         for start in range(0, len(prompts), concurrency):
             yield [self._answer(target, start + n, p) for n, p in enumerate(prompts[start : start + concurrency])]
 
@@ -258,6 +259,7 @@ class World:
         self.since = START - timedelta(hours=1)
         self.limits = Limits()
         self.release = 1
+        self.prices: dict[str, Price] = {}
 
     def copy(self) -> "World":
         """The same moment once more, to go on from in another way."""
@@ -268,6 +270,7 @@ class World:
         other.clock.time = self.clock.time
         other.ids.count = self.ids.count
         other.since, other.limits, other.release = self.since, self.limits, self.release
+        other.prices = dict(self.prices)
         return other
 
     # What is given ---------------------------------------------------------------------------------------------------
@@ -391,6 +394,7 @@ class World:
                     rules=self.rules,
                     limits=self.limits,
                     judge=judge,
+                    prices=self.prices,
                     **common,  # type: ignore[arg-type]
                 )
             case PromotionDue():

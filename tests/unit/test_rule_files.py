@@ -235,7 +235,7 @@ CHECKPOINT = Checkpoint(
 def run(suite: str, failed: tuple[str, ...]) -> SmokeRun:
     summary = Summary(
         total=2, passed=1, errors=0, cases=2, repeats=1, error_cases=0, score=0.5, latency_p50_ms=1, latency_p95_ms=2,
-        tokens_in=1, tokens_out=1, failed=failed, tags={"a": ("one",)}, metrics={"tone": 0.5},
+        tokens_in=1, tokens_out=1, failed=failed, tags={"a": ("one",)}, metrics={"tone": 0.5}, usd=0.5,
     )  # fmt: skip
     return SmokeRun(
         key="0" * 64, checkpoint=CHECKPOINT.key, job=CHECKPOINT.job, suite=suite, suite_digest="d",
@@ -254,7 +254,6 @@ def test_a_policy_may_name_exactly_what_is_measured() -> None:
     ]
     measured = set(with_neighbours(seen)[1].measures) | {DAYS_TO_SHUTDOWN}
     assert not isinstance(measure(seen[0], DAYS_TO_SHUTDOWN, NOW), str)
-    # The price of a run is measured once there is a price table; until then it is refused.
     own = frozenset({"tone"})
     named_ = {*OF_CHECKPOINTS, *of_suite("core", frozenset({"a"}), own), "evaluation.rouge_l"}
     assert measured == named_

@@ -1,11 +1,12 @@
 """Settings: what is taken, and that each refusal says where, what, and how to mend it."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
+from ratchet.domain.smoke import Price
 from ratchet.runtime import connect
 from ratchet.runtime.settings import Settings, SettingsError
 
@@ -43,6 +44,14 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert settings.providers.vertex[0].account == "123456789012"
     assert settings.limits.chain().lease == 150
     assert settings.release == 3
+
+
+def test_a_price_is_in_usd_per_million_tokens_as_of_a_day(tmp_path: Path) -> None:
+    text = "prices: {gemini-2.5-flash: {input: 0.5, output: 2, as_of: 2026-11-01}}\n"
+    (found,) = read(tmp_path, WHOLE + text).prices.items()
+    assert (found[0], found[1].price()) == (
+        "gemini-2.5-flash", Price(input=0.5, output=2.0, as_of=date(2026, 11, 1)),
+    )  # fmt: skip
 
 
 def test_a_shutdown_date_is_a_day_with_or_without_quotes(tmp_path: Path) -> None:
@@ -118,6 +127,8 @@ REFUSED = {
     "a-moment": (WHOLE + "shutdown_dates: {a: 2026-02-01T00:00:00Z}\n", ":13: shutdown_dates.a: not a day"),
     "a-number": (WHOLE + "shutdown_dates: {a: 20260201}\n", ":13: shutdown_dates.a: not a day"),
     "nothing": (WHOLE + "shutdown_dates:\n  a: 2026-02-01\n  b:\n", ":15: shutdown_dates.b: not a day"),
+    "no-price": (WHOLE + "prices: {a: {input: 1, output: 2}}\n", ":13: prices.a.as_of: missing; add it"),
+    "negative": (WHOLE + "prices: {a: {input: -1, output: 2, as_of: 2026-11-01}}\n", ":13: prices.a.input: "),
     "no-model": (WHOLE + 'shutdown_dates:\n  "a b": 2026-02-01\n', ":14: shutdown_dates.a b"),
     "days": (WHOLE + "shutdown_dates: [2026-02-01]\n", ":13: shutdown_dates: "),
     "number": (WHOLE.replace('"123456789012"', '"my-project"'), ":5: providers.vertex.0.account"),

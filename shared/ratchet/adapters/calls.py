@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -253,7 +253,7 @@ def run(call: Coroutine[object, object, T]) -> T:
 
 def fan_out(
     ask: Callable[[int], Awaitable[Answer]], count: int, concurrency: int, seconds: float
-) -> Iterator[Sequence[Answer | NoAnswer]]:
+) -> Generator[Sequence[Answer | NoAnswer]]:
     """Ask 0 … count-1, `concurrency` at a time, and yield what finished together, together.
 
     No call starts later than `seconds` after the first, or than the event's time allows.

@@ -6,7 +6,7 @@ looked at here before anybody believes it. OpenAI has no default checkpoint: the
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -135,7 +135,7 @@ class OpenAIProvider:
 
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
-    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+    ) -> Generator[Sequence[Answer | NoAnswer]]:
         return calls.fan_out(lambda index: self._ask(target, prompts[index], index), len(prompts), concurrency, seconds)
 
     async def _ask(self, target: str, prompt: Prompt, index: int) -> Answer:

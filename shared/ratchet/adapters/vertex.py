@@ -6,7 +6,7 @@ prompts, or a change of default, to somebody else's resource.
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -162,7 +162,7 @@ class VertexProvider:
 
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
-    ) -> Iterator[Sequence[Answer | NoAnswer]]:
+    ) -> Generator[Sequence[Answer | NoAnswer]]:
         self._own(target, "endpoints")
         return calls.fan_out(lambda index: self._ask(target, prompts[index], index), len(prompts), concurrency, seconds)
 

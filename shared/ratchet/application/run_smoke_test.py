@@ -5,6 +5,7 @@ not the model's fault: the run waits, and in the end is inconclusive, never fail
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -29,7 +30,7 @@ from ratchet.domain.records import (
     run_key,
 )
 from ratchet.domain.rules import Rules
-from ratchet.domain.smoke import calls_allowed, summarise
+from ratchet.domain.smoke import Price, calls_allowed, overspent, summarise
 from ratchet.domain.suite import Case, Suite
 from ratchet.ports import (
     Answer,
@@ -70,6 +71,17 @@ class _World:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asking:
+    """What is asked of whom, and by what it is judged."""
+
+    port: ProviderPort
+    target: str
+    suite: Suite
+    price: Price | None
+    judge: Judge
+
+
+@dataclass(frozen=True, slots=True)
 class _Round:
     """What one pass over the open cases brought."""
 
@@ -88,8 +100,9 @@ def run_smoke_test(
     rules: Rules,
     limits: Limits,
     judge: Judge,
+    prices: Mapping[str, Price],
 ) -> Outcome:
-    """Raises: RetryableError, PermanentError: the checkpoint's job is not ours."""
+    """`prices` are by base model. Raises: RetryableError, PermanentError: the checkpoint's job is not ours."""
     world = _World(store, bus, clock, ids, limits)
     stored = load_keyed(store, Checkpoint, due.checkpoint)
     if stored is None:
@@ -114,7 +127,12 @@ def run_smoke_test(
         with_probe = _probe(world, port, run, checkpoint.target)
         if not isinstance(with_probe, Stored):
             return with_probe
-        return _cases(world, port, with_probe, suite, checkpoint.target, judge)
+        price = prices.get(checkpoint.base_model)
+        if price is None and suite.budget.usd is not None:
+            words = f"the budget is in USD, and prices in ratchet.yaml lack {checkpoint.base_model}"
+            return _finish(world, with_probe, RunOutcome.INCONCLUSIVE, words, last=True)
+        asking = _Asking(port, checkpoint.target, suite, price, judge)
+        return _cases(world, asking, with_probe)
     except PermanentError as error:
         # The target is one that we may never call. The wait for it ends, or the timer would bring it back; once the
         # letter is kept, or whoever died before that would leave neither letter nor alarm.
@@ -215,23 +233,28 @@ def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str)
     return Deferred(now + delay)
 
 
-def _cases(
-    world: _World, port: ProviderPort, run: Stored[SmokeRun], suite: Suite, target: str, judge: Judge
-) -> Outcome:
+def _cases(world: _World, asking: _Asking, run: Stored[SmokeRun]) -> Outcome:
     """Ask what is still open, store what is answered, and see whether that settles the run."""
+    suite = asking.suite
+    asked_at = run.value.asked_at or world.clock.now()
     done = _results(world, run.value)
-    todo = [(case, repeat) for repeat in range(suite.repeats) for case in suite.cases if (case.id, repeat) not in done]
+    todo = [(case, repeat) for case, repeat in suite.calls() if (case.id, repeat) not in done]
     allowance = calls_allowed(suite) - run.value.billed
-    asked = todo[: max(allowance, 0)]
-    this_round = _ask(world, port, run.value, suite, target, asked, judge)
-    run = Stored(replace(run.value, billed=run.value.billed + this_round.billed, probed=True), run.snapshot)
+    this_round = _ask(world, asking, run.value, todo[: max(allowance, 0)], done, asked_at)
+    billed = run.value.billed + this_round.billed
+    run = Stored(replace(run.value, billed=billed, probed=True, asked_at=asked_at), run.snapshot)
     done = _results(world, run.value)
-    missing = len(suite.cases) * suite.repeats - len(done)
+    missing = len(suite.calls()) - len(done)
     if missing == 0:
-        summary = summarise(tuple(done.values()), suite)
-        passed = summary.passed == summary.total
+        summary = summarise(tuple(done.values()), suite, asking.price)
+        passed = not summary.failed
         run = Stored(replace(run.value, summary=summary), run.snapshot)
         return _finish(world, run, RunOutcome.PASS if passed else RunOutcome.FAIL, "", last=True)
+    spent = overspent(suite.budget, tuple(done.values()), asking.price, asked_at, world.clock.now())
+    if spent:
+        # Another attempt would spend as much again.
+        reason = f"{spent}, and {missing} cases are not answered"
+        return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=True)
     if run.value.billed >= calls_allowed(suite):
         reason = f"{missing} cases were not answered in {run.value.billed} calls"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
@@ -242,29 +265,36 @@ def _cases(
 
 def _ask(
     world: _World,
-    port: ProviderPort,
+    asking: _Asking,
     run: SmokeRun,
-    suite: Suite,
-    target: str,
     asked: Sequence[tuple[Case, int]],
-    judge: Judge,
+    done: Mapping[tuple[str, int], CaseResult],
+    asked_at: datetime,
 ) -> _Round:
+    suite, price = asking.suite, asking.price
+    known = list(done.values())
+    if overspent(suite.budget, known, price, asked_at, world.clock.now()):
+        return _Round((), 0)
     prompts = [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in asked]
     silences: list[NoAnswer] = []
     billed = 0
-    answers = port.generate(target, prompts, suite.concurrency, world.limits.slice)
-    for together in answers:
-        results = []
-        for reply in together:
-            case, repeat = asked[reply.index]
-            if isinstance(reply, NoAnswer):
-                silences.append(reply)
-                # A refusal costs nothing, yet asking the same again for ever would be no better.
-                billed += reply.maybe_billed or reply.why is Silence.REFUSED
-                continue
-            billed += 1
-            results.append(_result(run, case, repeat, reply, judge(case, reply)))
-        _store_results(world, results)
+    with closing(asking.port.generate(asking.target, prompts, suite.concurrency, world.limits.slice)) as answers:
+        for together in answers:
+            results = []
+            for reply in together:
+                case, repeat = asked[reply.index]
+                if isinstance(reply, NoAnswer):
+                    silences.append(reply)
+                    # A refusal costs nothing, yet asking the same again for ever would be no better.
+                    billed += reply.maybe_billed or reply.why is Silence.REFUSED
+                    continue
+                billed += 1
+                answer = reply if price is None else replace(reply, usd=price.usd(reply.tokens_in, reply.tokens_out))
+                results.append(_result(run, case, repeat, answer, asking.judge(case, answer)))
+            _store_results(world, results)
+            known += results
+            if overspent(suite.budget, known, price, asked_at, world.clock.now()):
+                break
     return _Round(silences, billed)
 
 

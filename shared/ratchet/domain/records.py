@@ -146,10 +146,10 @@ class Lease:
 class Summary:
     """A run in numbers. `total`, `passed`, `errors` and the tokens count replies; everything else counts cases.
 
-    An error is a reply without usable text, and no pass. A case has passed when each of its repeats has; `failed` names
-    those that have not, `flaky` those of them that passed sometimes. `tags` names the cases of each tag. `score` is the
-    mean over the replies, and so are `metrics`, each over those that have it. `usd` is what it cost, where the prices
-    are known.
+    An error is a reply without usable text, and no pass. A case has passed when as many of its repeats have as the
+    suite asks; `failed` names those that have not, `flaky` those that passed sometimes. `tags` names the cases of each
+    tag. `score` is the mean over the replies, and so are `metrics`, each over those that have it. `usd` is what it
+    cost, where the prices are known.
     """
 
     total: int
@@ -178,7 +178,8 @@ class Summary:
 class SmokeRun:
     """`occasion`: of a gate `-`, or the number of the run that renews it; of a baseline the job that it is compared
     for; of a watch `serial.n`. `alias` is who asked, and is told of the end; a gate's is told by its checkpoint.
-    `last` once it has ended and no further attempt follows: only then it is evidence.
+    `asked_at`: when its first case was asked. `last` once it has ended and no further attempt follows: only then it is
+    evidence.
     """
 
     COLLECTION: ClassVar[str] = "smoke_runs"
@@ -195,6 +196,7 @@ class SmokeRun:
     started_at: datetime
     alias: AliasKey | None = None
     probed: bool = False
+    asked_at: datetime | None = None
     billed: int = 0
     waits: int = 0
     not_before: datetime | None = None

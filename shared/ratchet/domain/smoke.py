@@ -2,24 +2,57 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
-from ratchet.domain.suite import Suite
+from ratchet.domain.suite import Budget, Suite
 
 _SPARE_CALLS = 4
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """USD per million tokens, as somebody has written it down on a day."""
+
+    input: float
+    output: float
+    as_of: date
+
+    def usd(self, tokens_in: int, tokens_out: int) -> float:
+        return (tokens_in * self.input + tokens_out * self.output) / _MILLION
 
 
 def calls_allowed(suite: Suite) -> int:
     """How many calls that may be billed one attempt makes at most: each case and repeat once, and a few over."""
-    return len(suite.cases) * suite.repeats + _SPARE_CALLS
+    return len(suite.calls()) + _SPARE_CALLS
 
 
-def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
-    """Percentiles are of the nearest rank. At least one result."""
+def overspent(
+    budget: Budget, results: Sequence[CaseResult], price: Price | None, asked_at: datetime, now: datetime
+) -> str:
+    """Which part of the budget is spent, in words; empty while none is."""
+    tokens = sum(result.tokens_in + result.tokens_out for result in results)
+    if budget.tokens is not None and tokens >= budget.tokens:
+        return f"the budget of {budget.tokens} tokens is spent"
+    if budget.usd is not None and price is not None:
+        usd = sum(price.usd(result.tokens_in, result.tokens_out) for result in results)
+        if usd >= budget.usd:
+            return f"the budget of {budget.usd:g} USD is spent"
+    if budget.wall is not None and now - asked_at >= budget.wall:
+        return f"the budget of {budget.wall} is spent"
+    return ""
+
+
+def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None = None) -> Summary:
+    """Percentiles are of the nearest rank. At least one result. Without a `price`, nobody knows what it cost."""
     by_case: dict[str, list[CaseOutcome]] = defaultdict(list)
     for result in results:
         by_case[result.case].append(result.outcome)
-    failed = {case for case, outcomes in by_case.items() if set(outcomes) != {CaseOutcome.PASS}}
+    failed = {
+        case for case, outcomes in by_case.items() if outcomes.count(CaseOutcome.PASS) < suite.case_pass * len(outcomes)
+    }
     tags: dict[str, list[str]] = defaultdict(list)
     for case in suite.cases:
         for tag in case.tags:
@@ -31,6 +64,8 @@ def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
             metrics[name].append(value)
     latencies = sorted(result.latency_ms for result in results)
     passed = sum(1 for result in results if result.outcome is CaseOutcome.PASS)
+    tokens_in = sum(result.tokens_in for result in results)
+    tokens_out = sum(result.tokens_out for result in results)
     return Summary(
         total=len(results),
         passed=passed,
@@ -41,13 +76,18 @@ def summarise(results: Sequence[CaseResult], suite: Suite) -> Summary:
         score=sum(map(_score, results)) / len(results),
         latency_p50_ms=_percentile(latencies, 50),
         latency_p95_ms=_percentile(latencies, 95),
-        tokens_in=sum(result.tokens_in for result in results),
-        tokens_out=sum(result.tokens_out for result in results),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
         failed=tuple(sorted(failed)),
-        flaky=tuple(sorted(case for case in failed if CaseOutcome.PASS in by_case[case])),
+        flaky=tuple(sorted(case for case, outcomes in by_case.items() if len({*map(_passed, outcomes)}) > 1)),
         tags={tag: tuple(sorted(cases)) for tag, cases in sorted(tags.items())},
+        usd=None if price is None else price.usd(tokens_in, tokens_out),
         metrics={name: sum(values) / len(values) for name, values in sorted(metrics.items())},
     )
+
+
+def _passed(outcome: CaseOutcome) -> bool:
+    return outcome is CaseOutcome.PASS
 
 
 def _score(result: CaseResult) -> float:

@@ -1,8 +1,11 @@
 """A suite as a value: the cases that a checkpoint is asked, and how."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
+
+from ratchet.domain.keys import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +29,33 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One test case, its prompt already rendered. With a `threshold`, the mean score decides, from 0 to 1."""
+    """One test case, its prompt already rendered. With a `threshold`, the mean score decides, from 0 to 1. `repeats` of
+    None: as often as the suite says.
+    """
 
     id: str
     prompt: str
     asserts: tuple[Assertion, ...]
     tags: tuple[str, ...] = ()
     threshold: float | None = None
+    repeats: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one run may cost at most; None: as much as it needs. `wall` counts from the first case that is asked."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    wall: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
+    """`case_pass`: the share of its repeats that a case must pass. With a `seed` the cases are asked in an order of its
+    own, the same for each checkpoint; else as they are listed.
+    """
+
     name: str
     cases: tuple[Case, ...]
     repeats: int
@@ -45,6 +64,17 @@ class Suite:
     temperature: float
     digest: str
     text: str
+    case_pass: float = 1.0
+    seed: int | None = None
+    budget: Budget = field(default_factory=Budget)
+
+    def calls(self) -> list[tuple[Case, int]]:
+        """Each case with the number of its repeat, in the order in which they are asked."""
+        repeats = {case.id: case.repeats or self.repeats for case in self.cases}
+        listed = [(case, n) for n in range(max(repeats.values())) for case in self.cases if n < repeats[case.id]]
+        if self.seed is None:
+            return listed
+        return sorted(listed, key=lambda call: digest(str(self.seed), call[0].id, str(call[1])))
 
     @property
     def asserts(self) -> Iterator[Assertion]:

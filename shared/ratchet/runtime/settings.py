@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from ratchet.domain.limits import Limits
+from ratchet.domain.smoke import Price
 from ratchet.runtime.yaml_lines import Unreadable, load, place
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -124,8 +125,24 @@ class LimitSettings(_Part):
         return Limits(**self.model_dump())
 
 
+_Usd = Annotated[float, Field(ge=0)]
+
+
+class PriceSettings(_Part):
+    """USD per million tokens, as they were on a day: no provider's API tells them."""
+
+    input: _Usd
+    output: _Usd
+    as_of: _Day
+
+    def price(self) -> Price:
+        return Price(input=self.input, output=self.output, as_of=self.as_of.date())
+
+
 class Settings(_Part):
-    """`shutdown_dates`: when a base model's service ends, by its name; it wins over what the provider says."""
+    """By a base model's name, `shutdown_dates`: when its service ends, which wins over what the provider says; and
+    `prices`: what its answers cost.
+    """
 
     store: str
     providers: ProviderSettings = ProviderSettings()
@@ -143,6 +160,7 @@ class Settings(_Part):
     openai_base_url: str | None = None
     vertex_base_url: str | None = None
     shutdown_dates: Mapping[_BaseModel, _Day] = Field(default_factory=dict)
+    prices: Mapping[_BaseModel, PriceSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
-from ratchet.domain.smoke import calls_allowed, summarise
-from ratchet.domain.suite import Case, Suite
+from ratchet.domain.smoke import Price, calls_allowed, overspent, summarise
+from ratchet.domain.suite import Budget, Case, Suite
+from support.decisions import START
 
 GOOD, BAD, ERROR = CaseOutcome.PASS, CaseOutcome.FAIL, CaseOutcome.ERROR
 
@@ -127,3 +129,55 @@ def test_a_metric_is_the_mean_of_those_that_have_it() -> None:
     scored = [replace(first, metrics={"tone": 1.0, "facts": 0.5}), replace(second, metrics={"tone": 0.5}), third]
     assert summarise(scored, SUITE).metrics == {"facts": 0.5, "tone": 0.75}
     assert list(summarise(scored, SUITE).metrics) == ["facts", "tone"]
+
+
+def test_a_case_passes_when_as_many_of_its_repeats_do_as_the_suite_asks() -> None:
+    found = results(a=(GOOD, GOOD, BAD), b=(GOOD, BAD, BAD), c=(BAD, BAD, ERROR))
+    summary = summarise(found, replace(SUITE, case_pass=2 / 3))
+    assert (summary.failed, summary.flaky, summary.cases_passed) == (("b", "c"), ("a", "b"), 1)
+    assert summarise(found, replace(SUITE, case_pass=1 / 3)).failed == ("c",)
+
+
+def test_each_case_is_asked_as_often_as_it_says_or_else_its_suite() -> None:
+    suite = replace(SUITE, cases=(case("a"), replace(case("b"), repeats=1), replace(case("c"), repeats=4)))
+    assert [(case.id, n) for case, n in suite.calls()] == [
+        ("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2), ("c", 2), ("c", 3),
+    ]  # fmt: skip
+    assert calls_allowed(suite) == 8 + 4
+
+
+def test_a_seed_gives_one_order_of_the_same_calls_and_another_one_another() -> None:
+    listed = [(case.id, n) for case, n in SUITE.calls()]
+    orders = [[(case.id, n) for case, n in replace(SUITE, seed=seed).calls()] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in (*orders, listed)}) == 3
+    assert all(sorted(order) == sorted(listed) for order in orders)
+
+
+PRICE = Price(input=0.5, output=2.0, as_of=date(2026, 11, 1))
+
+
+def test_a_run_costs_what_its_tokens_do() -> None:
+    assert PRICE.usd(1_000_000, 0) == 0.5
+    assert PRICE.usd(0, 500_000) == 1.0
+    found = results(a=(GOOD, GOOD))
+    assert summarise(found, SUITE, PRICE).usd == pytest.approx((20 * 0.5 + 3 * 2.0) / 1_000_000)
+    assert summarise(found, SUITE).usd is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "price", "words"),
+    [
+        (Budget(), PRICE, ""),
+        (Budget(tokens=24), None, ""),
+        (Budget(tokens=23), None, "the budget of 23 tokens is spent"),
+        (Budget(usd=0.0000161), PRICE, ""),
+        (Budget(usd=0.000016), PRICE, "the budget of 1.6e-05 USD is spent"),
+        (Budget(usd=0.000001), None, ""),
+        (Budget(wall=timedelta(minutes=8, seconds=1)), PRICE, ""),
+        (Budget(wall=timedelta(minutes=8)), PRICE, "the budget of 0:08:00 is spent"),
+    ],
+)
+def test_a_budget_is_spent_when_it_is_reached(budget: Budget, price: Price | None, words: str) -> None:
+    found = results(a=(GOOD, GOOD))
+    assert overspent(budget, found, price, START, START + timedelta(minutes=8)) == words

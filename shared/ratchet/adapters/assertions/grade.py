@@ -18,7 +18,7 @@ from ratchet.ports import Answer, Finish
 
 TEXT_LIMIT = 16 * 1024
 KINDS: Mapping[str, Kind] = {**TEXTS, **LIKENESS, **DOCUMENTS}
-_NEED_NO_TEXT = frozenset({"latency", "finish-reason"})
+_NEED_NO_TEXT = frozenset({"latency", "cost", "finish-reason"})
 
 
 def grade(case: Case, answer: Answer) -> Grade:
@@ -27,6 +27,8 @@ def grade(case: Case, answer: Answer) -> Grade:
         return _error(case, f"the answer is {answer.finish}")
     if not case.asserts:
         return _error(case, "no assertions")
+    if answer.usd is None and any(each.type == "cost" for each in _all(case.asserts)):
+        return _error(case, "its cost is not known: prices in ratchet.yaml lack the base model")
     if _cut(answer) and any(each.type not in _NEED_NO_TEXT for each in _all(case.asserts)):
         return _error(case, "the answer is longer than 16 KiB")
     try:

@@ -26,13 +26,13 @@ class Unfit(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """`fits` raises `Unfit`, and gets None for a value that is not there. A `threshold` of None: it takes none;
-    `required`: it has no default.
+    `required` is an example of one, where it has no default.
     """
 
     judge: Callable[[Assertion, Answer], Found]
     fits: Callable[[Any], None]
     threshold: float | None = None
-    required: bool = False
+    required: str = ""
     at_most: float | None = None
 
 

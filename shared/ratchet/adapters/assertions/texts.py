@@ -159,6 +159,10 @@ def _latency(assertion: Assertion, answer: Answer) -> Found:
     return Found(assertion.threshold is not None and answer.latency_ms <= assertion.threshold)
 
 
+def _cost(assertion: Assertion, answer: Answer) -> Found:
+    return Found(assertion.threshold is not None and answer.usd is not None and answer.usd <= assertion.threshold)
+
+
 def _any_value(value: Any) -> None:
     """`equals` takes every value that is written, an empty text and null among them."""
 
@@ -177,5 +181,6 @@ TEXTS: Mapping[str, Kind] = {
     "word-count": Kind(judge=_word_count, fits=_word_count_fits),
     "is-refusal": Kind(judge=_is_refusal, fits=no_value),
     "finish-reason": Kind(judge=_finish_reason, fits=one_of(frozenset(_FINISHED.values()))),
-    "latency": Kind(judge=_latency, fits=no_value, required=True),
+    "latency": Kind(judge=_latency, fits=no_value, required="5000, in milliseconds"),
+    "cost": Kind(judge=_cost, fits=no_value, required="0.002, in USD"),
 }

@@ -19,7 +19,7 @@ _CODE = frozenset({"javascript", "python", "webhook", "ruby", "exec"})
 _LATER = frozenset(
     """
     agent-rubric answer-relevance classifier contains-html contains-sql contains-xml context-faithfulness
-    context-recall context-relevance conversation-relevance cost factuality g-eval guardrails human is-html is-sql
+    context-recall context-relevance conversation-relevance factuality g-eval guardrails human is-html is-sql
     is-valid-function-call is-valid-openai-function-call is-valid-openai-tools-call is-xml llm-rubric max-score meteor
     model-graded-closedqa model-graded-factuality moderation perplexity perplexity-score pi search-rubric select-best
     similar similar:cosine similar:dot similar:euclidean skill-used tool-call-f1 trace-error-spans trace-span-count
@@ -164,7 +164,7 @@ class AssertReader(Reader):
 
     def _threshold(self, where: Where, base: str, kind: Kind, threshold: float | None) -> None:
         if kind.required and (threshold is None or threshold <= 0):
-            self.bad(where, f"{base} has no threshold above 0", "add threshold: 5000, in milliseconds")
+            self.bad(where, f"{base} has no threshold above 0", f"add threshold: {kind.required}")
         elif threshold is not None and kind.threshold is None and not kind.required:
             self.bad(where, f"a threshold does nothing in {base}", "leave it out")
         elif kind.at_most is not None:

@@ -112,9 +112,7 @@ def _metrics(document: Document, policy: Policy, suites: Mapping[str, Suite]) ->
     named = [wanted.suite for wanted in policy.evidence]
     for where, name in _uses(document, policy):
         metric = Metric.parse(name)
-        if metric.suite and metric.measure == "usd" and not metric.own:
-            yield document.finding(where, f"`{shown(name)}` is not known: there is no price table yet", "use tokens")
-        elif not metric.exists:
+        if not metric.exists:
             of_suites = ((name, suites.get(name)) for name in named)
             known = [
                 *OF_CHECKPOINTS,

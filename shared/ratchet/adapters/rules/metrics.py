@@ -28,6 +28,7 @@ SUITE = (
     "latency_p50_ms",
     "latency_p95_ms",
     "tokens",
+    "usd",
 )
 TAG = ("pass_rate", "cases", "regressions", "improvements")
 FRACTIONS = frozenset({"pass_rate", "error_rate", "score"})

@@ -10,7 +10,7 @@ from ratchet.adapters.rules.asserts import Assert, AssertReader, plain
 from ratchet.adapters.rules.reading import NAME, Model, text_digest
 from ratchet.adapters.yaml_files import Where, shown
 from ratchet.domain.codec import canonical
-from ratchet.domain.suite import Case, Suite
+from ratchet.domain.suite import Budget, Case, Suite
 
 
 def _words(text: str) -> frozenset[str]:
@@ -19,10 +19,10 @@ def _words(text: str) -> frozenset[str]:
 
 # Keys of the full language, and of promptfoo, that are refused until they do something.
 _LATER = _words("""
-    apiVersion description annotations import metrics thresholds tags csv goldens openaiGraders budget
-    probe request judge casePass keep order retry seed timeout providers provider options metadata match
+    apiVersion description annotations import metrics thresholds tags csv goldens openaiGraders
+    probe request judge keep retry timeout providers provider options metadata match
     rubricPrompt transform config assertScoringFunction scenarios derivedMetrics evaluateOptions
-    extensions normalizeUnicode repeats
+    extensions normalizeUnicode
 """)
 MAX_CASES = 1000
 MAX_METRICS, MAX_METRIC = 50, 64
@@ -55,6 +55,25 @@ class Test(DefaultTest):
     id: str | None = None
     description: str | None = None
     metadata: TestMetadata = TestMetadata()
+    repeats: Annotated[int | None, Field(ge=1, le=20)] = Field(default=None, description="Instead of run.repeats.")
+
+
+class SpendingLimits(Model):
+    """What one run may cost at most; beyond it, it stops and is inconclusive."""
+
+    usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=None, description="By the prices in ratchet.yaml."
+    )
+    tokens: Annotated[int | None, Field(ge=1)] = None
+    wall: str | None = Field(default=None, description="Since its first case was asked, such as 8m.")
+
+
+class CasePass(Model):
+    """When a case has passed."""
+
+    min_pass_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        default=1.0, description="The share of its repeats that must pass."
+    )
 
 
 class Run(Model):
@@ -64,6 +83,9 @@ class Run(Model):
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="How many calls at a time.")
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(default=256, description="Of one answer.")
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
+    order: Literal["listed", "shuffled"] = Field(default="listed", description="Shuffled alike for each checkpoint.")
+    seed: int = Field(default=0, description="Of the shuffled order.")
+    budget: SpendingLimits = SpendingLimits()
 
 
 class SuiteSpec(Model):
@@ -71,6 +93,7 @@ class SuiteSpec(Model):
     default_test: DefaultTest = DefaultTest()
     assertion_templates: dict[str, Assert] = Field(default={}, description="Assertions to refer to, by their names.")
     run: Run = Run()
+    case_pass: CasePass = CasePass()
     tests: list[Test] = Field(default=[], description="promptfoo's test cases.", json_schema_extra={"minItems": 1})
 
 
@@ -116,6 +139,7 @@ class SuiteReader(AssertReader):
                 self.bad(("spec", "tests", n, "id"), f"the id `{case.id}` is there twice", "give each test its own id")
             seen.add(case.id)
         self._few_metrics(cases)
+        budget = self._budget(spec.run)
         if len(self.findings) > before:
             return None
         text = canonical(_content(file))
@@ -128,7 +152,17 @@ class SuiteReader(AssertReader):
             temperature=spec.run.temperature,
             digest=text_digest(text),
             text=text,
+            case_pass=spec.case_pass.min_pass_rate,
+            seed=spec.run.seed if spec.run.order == "shuffled" else None,
+            budget=budget,
         )
+
+    def _budget(self, run: Run) -> Budget:
+        written = run.budget
+        wall = None if written.wall is None else self.span(("spec", "run", "budget", "wall"), written.wall)
+        if run.order == "listed" and run.seed:
+            self.bad(("spec", "run", "seed"), "a seed does nothing while the order is listed", "write order: shuffled")
+        return Budget(usd=written.usd, tokens=written.tokens, wall=wall)
 
     def _few_metrics(self, cases: Iterable[Case]) -> None:
         named = {each.metric for case in cases for item in case.asserts for each in (item, *item.of)}
@@ -164,6 +198,7 @@ class SuiteReader(AssertReader):
             asserts=tuple(item for item in asserts if item is not None),
             tags=tuple(sorted(test.metadata.tags)),
             threshold=threshold,
+            repeats=test.repeats,
         )
 
     def variables(self, where: Where, variables: Mapping[str, Any]) -> None:
@@ -181,6 +216,10 @@ class SuiteReader(AssertReader):
                     self.bad((*where, name), "a template inside a variable is not supported yet", "write the text out")
 
 
+_LATER_IN_RUN: Mapping[str, Any] = {"order": "listed", "seed": 0, "budget": {"usd": None, "tokens": None, "wall": None}}
+_LATER_IN_SPEC: Mapping[str, Any] = {"casePass": {"minPassRate": 1.0}}
+
+
 def _content(file: SuiteFile) -> dict[str, Any]:
     """The file in its one form. What it does not use is left out, so that its digest is the old one."""
     content = file.model_dump(by_alias=True)
@@ -192,7 +231,13 @@ def _content(file: SuiteFile) -> dict[str, Any]:
         test["assert"] = list(map(plain, test["assert"]))
         if test["threshold"] is None:
             del test["threshold"]
+    for part, later in ((spec["run"], _LATER_IN_RUN), (spec, _LATER_IN_SPEC)):
+        for key, nothing in later.items():
+            if part[key] == nothing:
+                del part[key]
     for test in spec["tests"]:
+        if test["repeats"] is None:
+            del test["repeats"]
         test["metadata"]["tags"].sort()
         if not test["metadata"]["tags"]:
             del test["metadata"]

@@ -35,4 +35,5 @@ def _handle(due: SmokeTestDue) -> Outcome:
         rules=connect.rules(),
         limits=connect.limits(),
         judge=grade,
+        prices={model: price.price() for model, price in connect.settings().prices.items()},
     )
