@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from ratchet.domain.codec import encode, parse_time
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, digest
-from ratchet.domain.policy import DriftUse
 from ratchet.domain.records import Alias
 from ratchet.ports import Key
 from simulation.engine import Task
@@ -90,9 +89,7 @@ def _moved(watch: Watch, task: Task, was: Document, after: Document, row: Docume
 
 
 def _followed(watch: Watch, after: Document) -> None:
-    """I8, I13: an alias follows nobody but who did set the default, and only a policy that says so."""
-    policy = watch.policies.get(after["policy_digest"])
-    watch.expect("I8", policy is None or policy.drift is not DriftUse.HOLD, "adopted by a policy that holds")
+    """I13: an alias follows nobody but who did set the default."""
     current = after["current"]
     now, to = watch.engine.now, CheckpointKey.parse(current["checkpoint"]).id
     changes = watch.world.defaults[current["model"]].changes

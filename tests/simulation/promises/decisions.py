@@ -4,10 +4,11 @@ passes, by known rules, and only when nothing forbids it.
 
 from datetime import timedelta
 
+from ratchet.application.drift import ADOPT
 from ratchet.domain.codec import decode, parse_time
 from ratchet.domain.decide import decide
 from ratchet.domain.decision import Decision
-from ratchet.domain.policy import ApprovalWhen, Policy
+from ratchet.domain.policy import ApprovalWhen, DriftUse, Policy
 from simulation.promises.change import Change
 from simulation.promises.watch import NEEDED, Document, Watch
 from simulation.provider import TRIGGER
@@ -32,6 +33,9 @@ def decision(watch: Watch, change: Change) -> None:
         watch.expect("I8", found[1].passes >= NEEDED, "a checkpoint that fails its gate was promoted by policy")
         watch.expect("I8", after["policy_digest"] in watch.policies, "promoted under a policy that nobody wrote")
         _allowed(watch, change)
+    if after["kind"] == ADOPT:
+        adopts = watch.policies[after["policy_digest"]].drift is DriftUse.ADOPT
+        watch.expect("I8", adopts, "a policy adopted what it should not")
     if after["kind"] == "rollback" and after["actor"] == "policy":
         watch.hit(f"a policy's own roll-back: {after['outcome']}")
     if after["outcome"] == "promoted" and after["kind"] == "promote":
