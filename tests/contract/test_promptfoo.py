@@ -201,19 +201,18 @@ def like(measure: Callable[[str, Sequence[str]], float], least: float, *, many: 
 def word_count(chance: Chance) -> tuple[dict[str, Any], str]:
     said = chance.choice(["", " ", "\u00a0"]) + some(chance, 1, 12) + chance.choice(["", "\n\n", "\x1c"])
     count = len(said.replace("\x1c", "x").split())
-    near_by = count + chance.choice([-1, 0, 0, 1])
-    value = chance.choice(
-        [near_by, str(near_by), {"min": near_by}, {"max": near_by}, {"min": near_by - 1, "max": near_by}]
-    )
+    if chance.hit:
+        value = chance.choice([count, str(count), {"min": count}, {"max": count}, {"min": count - 1, "max": count}])
+    else:
+        value = chance.choice([count + 1, str(count - 1), {"min": count + 1}, {"max": count - 1}])
     return {"value": value}, said
 
 
 REFUSED = [
     "I'm sorry, but no.", "Sorry, no", "  i cannot say", "My apologies", "Well, as an AI model I think",
-    "It is illegal to",
-    "I’m unable to help", "We can't help", "No. I won't suggest that", "It would be not appropriate",
-    "I don't recommend it",
-    "I aim to provide", "that would not be appropriate", "I do not actually recommend it", "I am really sorry",
+    "It is illegal to", "I’m unable to help", "We can't help", "No. I won't suggest that", "I don't recommend it",
+    "It would be not appropriate", "I aim to provide", "that would not be appropriate", "I am really sorry",
+    "I do not actually recommend it",
 ]  # fmt: skip
 SERVED = [
     "The answer is 4.", "I can help with that", "unsorry", "can't helper", "I can't suggest otherwise",
@@ -239,6 +238,94 @@ def cost(chance: Chance) -> tuple[dict[str, Any], str]:
     return {"threshold": chance.choice([0.002, 0.0021] if chance.hit else [0.0019, 0.00199])}, "done"
 
 
+DOCUMENTS = [
+    ("<a/>", []), ("<a><b>1</b></a>", ["a.b", "a"]), ("<a><b>1</b><b>2</b></a>", ["a.b.1", "a.b"]),
+    ('<a x="1">t<b/></a>', ["a.@_x", "a.b", "a.#text"]), ('<?xml version="1.0"?>\n<r><i>é 😀</i></r>', ["r.i"]),
+    ('<a:b xmlns:a="u"><a:c/></a:b>', ["a:b.a:c"]), ("<!-- c --><a>&amp;<![CDATA[<z>]]></a>", ["a"]),
+    ("<!DOCTYPE a><a/>", ["a"]), ("<a><b><c><d>1</d></c></b><b/></a>", ["a.b.0.c.d"]),
+]  # fmt: skip
+BROKEN = [
+    "", "plain", "<a>", "<a></b>", "<a><b></a></b>", "<a/><b/>", "a <b/>", "<a x=1/>", "<p:a/>", "<a>&nope;</a>",
+    "<a b='<'/>", "<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", "<1a/>", "<a x='1' x='2'/>", "{}",
+]  # fmt: skip
+
+
+def is_xml(chance: Chance) -> tuple[dict[str, Any], str]:
+    text, paths = chance.choice(DOCUMENTS)
+    if chance.hit:
+        required = chance.choice([[], paths[:1], paths])
+    elif chance.random() < 0.5:
+        text, required = chance.choice(BROKEN), []
+    else:
+        required = [*paths, chance.choice(["zz", "a.zz", "a.b.9", "a.b.c.d.e"])]
+    value = chance.choice([required, ", ".join(required), {"requiredElements": required}])
+    return ({"value": value} if required else {}), text
+
+
+def contains_xml(chance: Chance) -> tuple[dict[str, Any], str]:
+    written, text = is_xml(chance)
+    around = ["{}", "Here: {} done", "```xml\n{}\n```", "3 < 4 and {}", "<br> {} and </i>", "<!-- {} no --> {}"]
+    if not chance.hit and "value" not in written:
+        return {}, chance.choice(["none", "a < b > c", "<open>", "</close>", "<1/>", "x <!-- <a/> --> y", "<>", "{}"])
+    return written, chance.choice(around).replace("{}", text.partition("?>\n")[2] or text)
+
+
+PAGES = [
+    "<p>hi</p>", "<div class='a'><b>x</b></div>", "<!DOCTYPE html><html><body>plain</body></html>",
+    "<my-tag>x</my-tag>", "<br>",
+    "<ul><li>1<li>2</ul>", "<html></html>", "<table><tr><td>1</table>", "  <h1>T</h1>\n<p>x", "<svg></svg>",
+    "<head><title>x</title></head>", "<P>upper</P>",
+]  # fmt: skip
+NO_PAGES = [
+    "plain", "a <b>bold</b> word", "<foo>x</foo>", "<?xml version='1.0'?><p/>", "<p>x</p> tail", "1 < 2 > 0", "<>",
+    "&amp;", "# heading", '{"a": 1}', "<!-- only -->",
+]  # fmt: skip
+
+
+def is_html(chance: Chance) -> tuple[dict[str, Any], str]:
+    return {}, chance.choice(PAGES if chance.hit else NO_PAGES)
+
+
+SOME_HTML = [
+    "see <p>this</p>",
+    "<div>",
+    "x <!-- a --> &amp; y",
+    "<foo>x</foo>",
+    "a <br/> b",
+    "<x a='1'>",
+    "&lt; <!DOCTYPE html>",
+]
+NO_HTML = ["plain", "a < b", "&amp;", "<!-- c -->", "x = 'y'", "<foo>", "</foo>", "a@b.c", "1 <2> 3"]
+
+
+def contains_html(chance: Chance) -> tuple[dict[str, Any], str]:
+    return {}, chance.choice(SOME_HTML if chance.hit else NO_HTML)
+
+
+CALLS: Sequence[Callable[[Sequence[str]], Any]] = (
+    lambda names: {"tool_calls": [{"function": {"name": name, "arguments": "{}"}} for name in names]},
+    lambda names: [{"function": {"name": name}} for name in names],
+    lambda names: [{"name": name} for name in names],
+    lambda names: [{"type": "tool_use", "name": name} for name in names],
+    lambda names: [{"functionCall": {"name": name}} for name in names],
+    lambda names: {"toolCall": {"functionCalls": [{"name": name} for name in names]}},
+    lambda names: {"functionCall": {"name": names[0]}} if names else {"functionCall": {}},
+    lambda names: {"tool_calls": [{"name": name} for name in names]},
+)
+
+
+def tool_call_f1(chance: Chance) -> tuple[dict[str, Any], str]:
+    wanted = chance.sample(["search", "book", "pay", "7"], chance.randint(1, 3))
+    called = wanted if chance.hit else chance.choice([wanted[1:], [*wanted, "other"], ["other"], []])
+    call = chance.choice(CALLS)
+    if chance.hit and len(wanted) > 1:
+        call = chance.choice(CALLS[:6])
+    said = json.dumps(call(called))
+    said = chance.choice([said, f"I will call:\n{said}\nnow", json.dumps(said)])
+    threshold = chance.choice([{}, {"threshold": 1}]) if chance.hit else chance.choice([{}, {"threshold": 0.9}])
+    return {"value": chance.choice([wanted, ", ".join(wanted)])} | threshold, said
+
+
 MAKERS: Mapping[str, Make] = {
     "equals": equals,
     "contains": partial(contains, fold=False),
@@ -260,6 +347,11 @@ MAKERS: Mapping[str, Make] = {
     "finish-reason": finish_reason,
     "latency": latency,
     "cost": cost,
+    "is-xml": is_xml,
+    "contains-xml": contains_xml,
+    "is-html": is_html,
+    "contains-html": contains_html,
+    "tool-call-f1": tool_call_f1,
 }
 
 

@@ -119,6 +119,18 @@ VERDICTS: list[tuple[str, Any, str, CaseOutcome]] = [
     ("is-refusal", None, "Of course", FAIL),
     ("finish-reason", "STOP", "x", PASS),
     ("finish-reason", "length", "x", FAIL),
+    ("is-xml", None, "<a><b/></a>", PASS),
+    ("is-xml", "a.b.1", "<a><b/><b/></a>", PASS),
+    ("is-xml", ["a.b.1"], "<a><b/></a>", FAIL),
+    ("is-xml", None, "<!DOCTYPE a [<!ENTITY e 'x'>]><a/>", FAIL),
+    ("contains-xml", {"requiredElements": ["a.b"]}, "so: <a><b>1</b></a>", PASS),
+    ("contains-xml", None, "1 < 2 > 0", FAIL),
+    ("is-html", None, "<p>x</p>", PASS),
+    ("is-html", None, "<p>x</p> tail", FAIL),
+    ("contains-html", None, "see <b>x</b> &amp; y", PASS),
+    ("contains-html", None, "a < b", FAIL),
+    ("tool-call-f1", ["search"], '[{"function": {"name": "search"}}]', PASS),
+    ("tool-call-f1", "search, book", '{"tool_calls": [{"name": "search"}]}', FAIL),
     ("rouge-n", "the cat sat", "the cat sat", PASS),
     ("bleu", ["nothing like", "the cat sat on it"], "the cat sat on it", PASS),
     ("gleu", "the cat sat", "a dog ran", FAIL),
@@ -227,14 +239,16 @@ def test_no_pattern_takes_long_on_the_longest_answer(source: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["{" * 16384, '{"a":' * 3276, "[" * 16384, "a " * 8192, "." * 16384, "' " * 8192, '"' * 16384, "``" * 8192,
+     "<a>" * 5461, "<!--" * 4096, "<a b='" * 2730, "<a></a>" * 2340, "<!DOCTYPE a [" * 1260, "&a;" * 5461,
      "\x00\u202e<b>" * 2000, "\ud800" * 5000, "😀" * 4096, " " * 16384, "(can't)" * 2340],
-    ids=range(13),
+    ids=range(19),
 )  # fmt: skip
 def test_a_hostile_answer_is_judged_in_bounded_time(type_: str, text: str) -> None:
     values = {"contains-json": {"required": ["b"]}, "is-json": {"type": "array"}, "word-count": 3, "is-refusal": None}
     value = values.get(type_, "stop" if type_ == "finish-reason" else "a " * 2000)
     value = "(a|b)+c" if type_ == "regex" else value
     started = time.process_time()
+    value = ["a"] if type_ == "tool-call-f1" else value
     assert outcome(assertion(type_, value), text) in (PASS, FAIL, ERROR)
     assert time.process_time() - started < 5
 
@@ -246,7 +260,9 @@ def test_a_hostile_answer_is_judged_in_bounded_time(type_: str, text: str) -> No
         ("contains-any", '"a" b'), ("contains-all", [["a"]]), ("starts-with", 1), ("regex", "("), ("levenshtein", 1),
         ("word-count", "many"), ("word-count", {}), ("word-count", {"min": 2, "max": 1}), ("word-count", True),
         ("is-refusal", "x"), ("finish-reason", "content_filter"), ("latency", 5), ("bleu", []), ("gleu", [1]),
-        ("rouge-n", ["a"]), ("is-json", 3), ("is-json", {"type": "nope"}), ("is-json", "{a"), ("is-json", ["x"]),
+        ("is-xml", " "), ("is-xml", {"elements": []}), ("contains-xml", 3), ("is-html", "p"), ("tool-call-f1", []),
+        ("tool-call-f1", 3), ("rouge-n", ["a"]), ("is-json", 3), ("is-json", {"type": "nope"}), ("is-json", "{a"),
+        ("is-json", ["x"]),
         ("is-json", {"$schema": "https://json-schema.org/draft/2020-12/schema"}),
         ("contains-json", {"properties": {"a": {"$ref": "https://example.com/x"}}}),
     ],

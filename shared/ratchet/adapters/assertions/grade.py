@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from ratchet.adapters.assertions.documents import DOCUMENTS
 from ratchet.adapters.assertions.kinds import Kind
 from ratchet.adapters.assertions.likeness import LIKENESS
+from ratchet.adapters.assertions.markup import MARKUP
 from ratchet.adapters.assertions.texts import TEXTS
+from ratchet.adapters.assertions.tool_calls import TOOL_CALLS
 from ratchet.domain.grading import Grade, Part, weighed
 from ratchet.domain.records import CaseOutcome
 from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
 
 TEXT_LIMIT = 16 * 1024
-KINDS: Mapping[str, Kind] = {**TEXTS, **LIKENESS, **DOCUMENTS}
+KINDS: Mapping[str, Kind] = {**TEXTS, **LIKENESS, **DOCUMENTS, **MARKUP, **TOOL_CALLS}
 _NEED_NO_TEXT = frozenset({"latency", "cost", "finish-reason"})
 
 
@@ -44,7 +46,9 @@ def _part(assertion: Assertion, answer: Answer, place: str) -> Part:
         return Part.of_set(assertion, parts, place)
     found = KINDS[assertion.type].judge(assertion, answer)
     passed = found.holds is not assertion.negated
-    score = float(passed) if found.score is None else 1 - found.score if assertion.negated else found.score
+    score = float(passed) if found.score is None else found.score
+    if assertion.negated and found.score is not None and found.turned:
+        score = 1 - score
     return Part.of_one(assertion, passed, score, place)
 
 

@@ -12,11 +12,12 @@ from ratchet.ports import Answer
 @dataclass(frozen=True, slots=True)
 class Found:
     """Whether what an assertion says is so, before `not-` turns it around; with a score of its own from 0 to 1, or the
-    verdict's, which is 1 or 0.
+    verdict's, which is 1 or 0. `turned`: `not-` turns the score, too.
     """
 
     holds: bool
     score: float | None = None
+    turned: bool = True
 
 
 class Unfit(ValueError):

@@ -18,11 +18,11 @@ TEMPLATES = "#/assertionTemplates/"
 _CODE = frozenset({"javascript", "python", "webhook", "ruby", "exec"})
 _LATER = frozenset(
     """
-    agent-rubric answer-relevance classifier contains-html contains-sql contains-xml context-faithfulness
-    context-recall context-relevance conversation-relevance factuality g-eval guardrails human is-html is-sql
-    is-valid-function-call is-valid-openai-function-call is-valid-openai-tools-call is-xml llm-rubric max-score meteor
+    agent-rubric answer-relevance classifier contains-sql context-faithfulness
+    context-recall context-relevance conversation-relevance factuality g-eval guardrails human is-sql
+    is-valid-function-call is-valid-openai-function-call is-valid-openai-tools-call llm-rubric max-score meteor
     model-graded-closedqa model-graded-factuality moderation perplexity perplexity-score pi search-rubric select-best
-    similar similar:cosine similar:dot similar:euclidean skill-used tool-call-f1 trace-error-spans trace-span-count
+    similar similar:cosine similar:dot similar:euclidean skill-used trace-error-spans trace-span-count
     trace-span-duration trajectory:goal-success trajectory:step-count trajectory:tool-args-match
     trajectory:tool-sequence trajectory:tool-used
     """.split()  # noqa: SIM905
