@@ -410,7 +410,8 @@ def ours(case: Mapping[str, Any]) -> dict[str, Any]:
         0, case["output"], Finish.STOP, hashlib.sha256(raw).hexdigest(), case["latencyMs"], 1, 1, case.get("cost")
     )
     found = grade(made, answer)
-    return {"pass": found.outcome is CaseOutcome.PASS, "score": found.score, "metrics": dict(found.metrics)}
+    passed = found.outcome in (CaseOutcome.PASS, CaseOutcome.UNJUDGED)
+    return {"pass": passed, "score": found.score, "metrics": dict(found.metrics)}
 
 
 Asked = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]

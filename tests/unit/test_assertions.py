@@ -164,8 +164,23 @@ def test_an_answer_cut_by_the_token_limit_is_judged_as_it_is() -> None:
     assert outcome(assertion("contains", "yes"), "yes, and", finish=Finish.LENGTH) is PASS
 
 
-def test_a_case_without_assertions_is_no_pass() -> None:
-    assert grade(case(), answer("x")).outcome is ERROR
+@pytest.mark.parametrize(
+    "never_fails",
+    [
+        case(),
+        case(assertion("contains", "a"), threshold=0.0),
+        case(assertion("contains", "a", weight=0.0)),
+        case(Assertion(type="assert-set", negated=False, value=None, threshold=0.0, of=(assertion("contains", "a"),))),
+        case(
+            Assertion(
+                type="assert-set", negated=False, value=None, threshold=None, of=(assertion("equals", "a", weight=0.0),)
+            )
+        ),
+    ],
+)
+def test_a_case_that_nothing_could_fail_is_no_pass(never_fails: Case) -> None:
+    assert grade(never_fails, answer("x")).outcome is CaseOutcome.UNJUDGED
+    assert grade(never_fails, answer("", finish=Finish.EMPTY)).outcome is CaseOutcome.UNJUDGED
 
 
 def test_all_assertions_must_hold_and_the_reason_names_the_first_that_does_not_without_text_of_the_model() -> None:
@@ -179,12 +194,10 @@ def test_with_a_threshold_the_weighted_score_decides_alone() -> None:
     asserts = (assertion("contains", "a", weight=3.0), assertion("contains", "b"))
     assert grade(case(*asserts, threshold=0.75), answer("a")) == Grade(PASS, "", 0.75)
     assert grade(case(*asserts, threshold=0.8), answer("a")) == Grade(FAIL, "c-1: the score 0.75 is below 0.8", 0.75)
-    assert grade(case(*asserts, threshold=0.0), answer("x")).outcome is PASS
 
 
 def test_what_weighs_nothing_is_measured_and_never_fails() -> None:
     measured = assertion("rouge-n", "the cat", weight=0.0, metric="likeness")
-    assert grade(case(measured), answer("dog")) == Grade(PASS, "", 0.0, {"likeness": 0.0})
     held = grade(case(assertion("contains", "dog", metric="facts"), measured), answer("dog"))
     assert held == Grade(PASS, "", 1.0, {"facts": 1.0, "likeness": 0.0})
 

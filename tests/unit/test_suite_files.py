@@ -20,7 +20,9 @@ TESTS = SUITE[SUITE.index("  tests:") :]
 SUITE_REFUSALS: list[tuple[str, str, str]] = [
     (TESTS, "", "3: an empty suite is not evidence, add a test"),
     (TESTS, "  tests: []\n", "5: an empty suite is not evidence, add a test"),
-    (f"[{ASSERT}]", "[]", "6: a case without assertions is not evidence, add an assert"),
+    (f"[{ASSERT}]", "[]", "5: no case of the suite could ever fail, add an assert"),
+    ("      vars:", "      threshold: 0\n      vars:", "5: no case of the suite could ever fail, add an assert"),
+    (ASSERT, "{type: contains, value: hi, weight: 0}", "5: no case of the suite could ever fail, add an assert"),
     ("{word: hi}", "{}", "6: an undefined variable: 'word' is undefined, add it to vars"),
     ("value: hi", 'value: "{{wrod}}"', "8: an undefined variable: 'wrod' is undefined, add it to vars"),
     ("{{word}}", "{{range}}{{word}}", "6: an undefined variable: 'range' is undefined, add it to vars"),
@@ -140,10 +142,10 @@ ALLOWED = [
     ("  tests:", "  casePass: {minPassRate: 1}\n  tests:"),
     ("      vars:", "      repeats: 20\n      vars:"),
     (ASSERT, "{type: not-latency, threshold: 0.1}"),
-    (ASSERT, "{type: not-bleu, value: [hi, ho], threshold: 1, weight: 0, metric: '{{word}}'}"),
-    (ASSERT, "{type: assert-set, threshold: 0, assert: [{type: is-json, weight: 2}]}"),
+    (ASSERT, "{type: not-bleu, value: [hi, ho], threshold: 1, weight: 0.1, metric: '{{word}}'}"),
+    (ASSERT, "{type: assert-set, threshold: 0.1, assert: [{type: is-json, weight: 2}]}"),
     ("      vars:", "      threshold: 1\n      vars:"),
-    ("  tests:", "  defaultTest: {threshold: 0}\n  assertionTemplates: {a: {type: is-json}}\n  tests:"),
+    ("  tests:", "  defaultTest: {threshold: 0.1}\n  assertionTemplates: {a: {type: is-json}}\n  tests:"),
     (ASSERT, '{type: equals, value: ""}'),
     ("Say {{word}}", "Say {{w.a}}"),
     ("      vars:", f"      metadata: {{tags: [{'a' * 64}, A_-9]}}\n      vars:"),
@@ -193,7 +195,7 @@ def test_a_template_stands_for_the_assertion_that_refers_to_it(folders: Folders)
 
 def test_a_case_has_the_threshold_of_the_default_test_unless_it_has_its_own(folders: Folders) -> None:
     default = SUITE.replace("  tests:", "  defaultTest: {threshold: 0.5}\n  tests:")
-    for text, threshold in ((default, 0.5), (default.replace("      vars:", "      threshold: 0\n      vars:"), 0)):
+    for text, threshold in ((default, 0.5), (default.replace("      vars:", "      threshold: 1\n      vars:"), 1)):
         (folders[1] / "s.yaml").write_text(text)
         assert load_rules(*folders).suites["core"].cases[0].threshold == threshold
 

@@ -55,9 +55,11 @@ class Part:
 
 
 def weighed(case: Case, parts: Sequence[Part]) -> Grade:
-    """The grade of a case; its reason begins with the case's id."""
+    """The grade of a case; its reason begins with the case's id. Without a part, its score is 0."""
     passed, score, reason = _together(parts, case.threshold)
     metrics = {name: _mean(total, weights) for name, (total, weights) in sorted(_summed(parts).items())}
+    if not case.judged:
+        return Grade(CaseOutcome.UNJUDGED, "", score, metrics)
     outcome = CaseOutcome.PASS if passed else CaseOutcome.FAIL
     return Grade(outcome, "" if passed else f"{case.id}: {reason}", score, metrics)
 

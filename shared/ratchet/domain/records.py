@@ -144,7 +144,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A run in numbers. `total`, `passed`, `errors` and the tokens count replies; everything else counts cases.
+    """A run in numbers. `total`, `passed`, `errors` and the tokens count replies; everything else counts cases. Those
+    that nothing could fail are `unjudged`, and count only for latencies, tokens and metrics.
 
     An error is a reply without usable text, and no pass. A case has passed when as many of its repeats have as the
     suite asks; `failed` names those that have not, `flaky` those that passed sometimes. `tags` names the cases of each
@@ -168,6 +169,7 @@ class Summary:
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     usd: float | None = None
+    unjudged: int = 0
 
     @property
     def cases_passed(self) -> int:
@@ -212,6 +214,7 @@ class CaseOutcome(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     ERROR = "error"
+    UNJUDGED = "unjudged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

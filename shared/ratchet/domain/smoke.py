@@ -46,9 +46,10 @@ def overspent(
 
 
 def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None = None) -> Summary:
-    """Percentiles are of the nearest rank. At least one result. Without a `price`, nobody knows what it cost."""
+    """Percentiles are of the nearest rank. At least one judged result. Without a `price`, nobody knows what it cost."""
     by_case: dict[str, list[CaseOutcome]] = defaultdict(list)
-    for result in results:
+    judged = [result for result in results if result.outcome is not CaseOutcome.UNJUDGED]
+    for result in judged:
         by_case[result.case].append(result.outcome)
     failed = {
         case for case, outcomes in by_case.items() if outcomes.count(CaseOutcome.PASS) < suite.case_pass * len(outcomes)
@@ -63,17 +64,17 @@ def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None =
         for name, value in result.metrics.items():
             metrics[name].append(value)
     latencies = sorted(result.latency_ms for result in results)
-    passed = sum(1 for result in results if result.outcome is CaseOutcome.PASS)
+    passed = sum(1 for result in judged if result.outcome is CaseOutcome.PASS)
     tokens_in = sum(result.tokens_in for result in results)
     tokens_out = sum(result.tokens_out for result in results)
     return Summary(
-        total=len(results),
+        total=len(judged),
         passed=passed,
-        errors=sum(1 for result in results if result.outcome is CaseOutcome.ERROR),
+        errors=sum(1 for result in judged if result.outcome is CaseOutcome.ERROR),
         cases=len(by_case),
         repeats=min(map(len, by_case.values())),
         error_cases=sum(1 for outcomes in by_case.values() if CaseOutcome.ERROR in outcomes),
-        score=sum(map(_score, results)) / len(results),
+        score=sum(map(_score, judged)) / len(judged),
         latency_p50_ms=_percentile(latencies, 50),
         latency_p95_ms=_percentile(latencies, 95),
         tokens_in=tokens_in,
@@ -82,6 +83,7 @@ def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None =
         flaky=tuple(sorted(case for case, outcomes in by_case.items() if len({*map(_passed, outcomes)}) > 1)),
         tags={tag: tuple(sorted(cases)) for tag, cases in sorted(tags.items())},
         usd=None if price is None else price.usd(tokens_in, tokens_out),
+        unjudged=len({result.case for result in results} - by_case.keys()),
         metrics={name: sum(values) / len(values) for name, values in sorted(metrics.items())},
     )
 

@@ -26,6 +26,15 @@ class Assertion:
     metric: str = ""
     of: tuple["Assertion", ...] = ()
 
+    @property
+    def judges(self) -> bool:
+        """Whether it could ever fail."""
+        return _may_fail(self.threshold, self.of) if self.of else self.weight > 0
+
+
+def _may_fail(threshold: float | None, asserts: tuple[Assertion, ...]) -> bool:
+    return any(each.judges for each in asserts) if threshold is None else threshold > 0 and bool(asserts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -39,6 +48,11 @@ class Case:
     tags: tuple[str, ...] = ()
     threshold: float | None = None
     repeats: int | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether it could ever fail. What could not is asked and told of, and is no evidence."""
+        return _may_fail(self.threshold, self.asserts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ def set_of(*parts: Part, threshold: float | None = None, weight: float = 1.0, me
 
 
 def case(threshold: float | None = None) -> Case:
-    return Case(id="c", prompt="p", asserts=(), threshold=threshold)
+    return Case(id="c", prompt="p", asserts=(said(),), threshold=threshold)
 
 
 def test_all_must_pass_and_the_reason_is_the_first_that_does_not() -> None:
@@ -43,7 +43,7 @@ def test_a_score_is_weighed_and_a_weight_of_zero_only_measures() -> None:
     assert weighed(case(), [one(False, 0.0)]) == Grade(PASS, "", 0.0)
 
 
-@pytest.mark.parametrize(("threshold", "outcome"), [(0.74, PASS), (0.75, PASS), (0.76, FAIL), (0.0, PASS)])
+@pytest.mark.parametrize(("threshold", "outcome"), [(0.74, PASS), (0.75, PASS), (0.76, FAIL)])
 def test_a_threshold_counts_the_score_alone(threshold: float, outcome: CaseOutcome) -> None:
     found = weighed(case(threshold), [one(True, 3.0), one(False, 1.0)])
     assert (found.outcome, found.score) == (outcome, 0.75)
@@ -56,8 +56,8 @@ def test_a_threshold_fails_what_passes_with_too_low_a_score() -> None:
 
 def test_a_metric_is_the_weighted_mean_of_those_that_bear_its_name() -> None:
     parts = [one(True, 3.0, "tone"), one(False, 1.0, "tone"), one(True, 2.0, "facts", score=0.5), one(True)]
-    assert weighed(case(0.0), parts).metrics == {"facts": 0.5, "tone": 0.75}
-    assert list(weighed(case(0.0), parts).metrics) == ["facts", "tone"]
+    assert weighed(case(0.01), parts).metrics == {"facts": 0.5, "tone": 0.75}
+    assert list(weighed(case(0.01), parts).metrics) == ["facts", "tone"]
     assert weighed(case(), [one(False, 0.0, "tone")]).metrics == {"tone": 0.0}
 
 
@@ -76,9 +76,34 @@ def test_a_set_has_its_own_mean_and_weighs_as_one() -> None:
 def test_the_metrics_in_a_set_weigh_as_much_as_the_set() -> None:
     inner = set_of(one(True, 1.0, "tone"), one(False, 3.0, "tone"), threshold=0.0, weight=2.0, metric="all")
     assert inner.metrics == {"tone": (2.0, 8.0), "all": (0.5, 2.0)}
-    found = weighed(case(0.0), [inner, one(True, 2.0, "tone")])
+    found = weighed(case(0.01), [inner, one(True, 2.0, "tone")])
     assert found.metrics == {"all": 0.25, "tone": 0.4}
 
 
 def test_the_sets_own_name_wins_over_the_same_one_inside() -> None:
     assert set_of(one(True, 1.0, "tone"), one(False), threshold=0.0, metric="tone").metrics == {"tone": (0.5, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("asserts", "threshold", "judged"),
+    [
+        ((), None, False),
+        ((said(),), None, True),
+        ((said(),), 0.0, False),
+        ((said(),), 0.1, True),
+        ((said(0.0),), None, False),
+        ((said(0.0), said(0.5)), None, True),
+        ((said(0.0),), 0.5, True),
+        ((), 0.5, False),
+    ],
+)
+def test_a_case_is_judged_when_something_could_fail_it(
+    asserts: tuple[Assertion, ...], threshold: float | None, judged: bool
+) -> None:
+    made = Case(id="c", prompt="p", asserts=asserts, threshold=threshold)
+    assert made.judged is judged
+    assert (weighed(made, [one(True)]).outcome is CaseOutcome.UNJUDGED) is not judged
+    if threshold is None and asserts:
+        for bar, is_judged in ((None, judged), (0.5, True), (0.0, False)):
+            whole = Assertion(type="assert-set", negated=False, value=None, threshold=bar, weight=0.0, of=asserts)
+            assert Case(id="c", prompt="p", asserts=(whole,)).judged is is_judged

@@ -154,6 +154,16 @@ def test_a_seed_gives_one_order_of_the_same_calls_and_another_one_another() -> N
     assert all(sorted(order) == sorted(listed) for order in orders)
 
 
+def test_what_nothing_could_fail_counts_only_for_latency_tokens_and_metrics() -> None:
+    found = results(a=(GOOD, BAD), b=(CaseOutcome.UNJUDGED, CaseOutcome.UNJUDGED), c=(GOOD, GOOD))
+    found[2] = replace(found[2], metrics={"tone": 0.5}, score=0.0)
+    summary = summarise(found, SUITE)
+    assert (summary.total, summary.passed, summary.cases, summary.unjudged) == (4, 3, 2, 1)
+    assert (summary.score, summary.failed, summary.repeats) == (0.75, ("a",), 2)
+    assert (summary.tokens_in, summary.latency_p50_ms, summary.metrics) == (60, 300, {"tone": 0.5})
+    assert summary.tags == {"billing": ("a",), "new": ("c",)}
+
+
 PRICE = Price(input=0.5, output=2.0, as_of=date(2026, 11, 1))
 
 

@@ -27,8 +27,6 @@ def grade(case: Case, answer: Answer) -> Grade:
     """What all of a case's assertions come to. The reason names what failed by type, place and case."""
     if answer.finish in (Finish.EMPTY, Finish.BLOCKED):
         return _error(case, f"the answer is {answer.finish}")
-    if not case.asserts:
-        return _error(case, "no assertions")
     if answer.usd is None and any(each.type == "cost" for each in _all(case.asserts)):
         return _error(case, "its cost is not known: prices in ratchet.yaml lack the base model")
     if _cut(answer) and any(each.type not in _NEED_NO_TEXT for each in _all(case.asserts)):
@@ -57,7 +55,7 @@ def _all(asserts: tuple[Assertion, ...]) -> list[Assertion]:
 
 
 def _error(case: Case, why: str) -> Grade:
-    return Grade(CaseOutcome.ERROR, f"{case.id}: {why}", 0.0)
+    return Grade(CaseOutcome.ERROR if case.judged else CaseOutcome.UNJUDGED, f"{case.id}: {why}", 0.0)
 
 
 def _cut(answer: Answer) -> bool:

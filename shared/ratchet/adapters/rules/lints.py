@@ -90,7 +90,7 @@ def _suites(
                 mend = did_you_mean(wanted.suite, suites, "write such a suite, or name one that is there")
                 yield document.finding((*where, "suite"), f"unknown suite `{shown(wanted.suite)}`", mend)
             continue
-        have = len(suite.cases)
+        have = sum(case.judged for case in suite.cases)
         if wanted.min_cases > have:
             what = f"minCases is {wanted.min_cases}, and the suite `{suite.name}` has {have}"
             yield document.finding((*where, "minCases"), what, f"lower it to {have}, or add cases")

@@ -138,6 +138,8 @@ class SuiteReader(AssertReader):
             if case.id in seen:
                 self.bad(("spec", "tests", n, "id"), f"the id `{case.id}` is there twice", "give each test its own id")
             seen.add(case.id)
+        if not any(case.judged for case in cases) and len(self.findings) == before and cases:
+            self.bad(("spec", "tests"), "no case of the suite could ever fail", "add an assert")
         self._few_metrics(cases)
         budget = self._budget(spec.run)
         if len(self.findings) > before:
@@ -183,8 +185,6 @@ class SuiteReader(AssertReader):
             (("spec", "defaultTest", "assert", k), item) for k, item in enumerate(defaults)
         ]
         places += [((*where, "assert", k), item) for k, item in enumerate(test.asserts)]
-        if not places:
-            self.bad(where, "a case without assertions is not evidence", "add an assert")
         # A variable that a prompt lacks is the test's mistake, so the finding stands at the test.
         prompt = self.rendered(where, spec.prompts[0], variables) if sound else ""
         templates = spec.assertion_templates
