@@ -23,7 +23,9 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one assertion, or one set of them, comes to. `metrics`: by name, sums of weighted scores and of weights."""
+    """What one assertion, or one set of them, comes to. `reason`: why not, if it does not pass. `metrics`: by name, the
+    sums of weighted scores and of weights.
+    """
 
     passed: bool
     score: float
@@ -38,7 +40,7 @@ class Part:
         # What weighs nothing is measured, not judged.
         passed = passed or weight == 0
         metrics = {assertion.metric: (score * weight, weight)} if assertion.metric else {}
-        return cls(passed, score, weight, "" if passed else f"{name} {place} does not hold", metrics)
+        return cls(passed, score, weight, f"{name} {place} does not hold", metrics)
 
     @classmethod
     def of_set(cls, assertion: Assertion, parts: Sequence["Part"], place: str) -> "Part":
@@ -47,11 +49,10 @@ class Part:
         metrics = {
             name: (_mean(total, weights) * weights * weight, weights * weight)
             for name, (total, weights) in _summed(parts).items()
-            if name != assertion.metric
         }
         if assertion.metric:
             metrics[assertion.metric] = (score * weight, weight)
-        return cls(passed, score, weight, "" if passed else f"assert-set {place}: {reason}", metrics)
+        return cls(passed, score, weight, f"assert-set {place}: {reason}", metrics)
 
 
 def weighed(case: Case, parts: Sequence[Part]) -> Grade:
@@ -69,8 +70,8 @@ def _together(parts: Sequence[Part], threshold: float | None) -> tuple[bool, flo
     score = _mean(sum(part.score * part.weight for part in parts), sum(part.weight for part in parts))
     if threshold is not None:
         return score >= threshold, score, f"the score {score:.2f} is below {threshold:g}"
-    reason = next((part.reason for part in parts if not part.passed), "")
-    return not reason, score, reason
+    failed = [part.reason for part in parts if not part.passed]
+    return not failed, score, failed[0] if failed else ""
 
 
 def _mean(total: float, weights: float) -> float:

@@ -80,16 +80,12 @@ def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None =
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         failed=tuple(sorted(failed)),
-        flaky=tuple(sorted(case for case, outcomes in by_case.items() if len({*map(_passed, outcomes)}) > 1)),
+        flaky=tuple(sorted(case for case, found in by_case.items() if 0 < found.count(CaseOutcome.PASS) < len(found))),
         tags={tag: tuple(sorted(cases)) for tag, cases in sorted(tags.items())},
         usd=None if price is None else price.usd(tokens_in, tokens_out),
         unjudged=len({result.case for result in results} - by_case.keys()),
         metrics={name: sum(values) / len(values) for name, values in sorted(metrics.items())},
     )
-
-
-def _passed(outcome: CaseOutcome) -> bool:
-    return outcome is CaseOutcome.PASS
 
 
 def _score(result: CaseResult) -> float:

@@ -113,6 +113,8 @@ def test_a_rate_changes_by_whole_cases_and_never_beyond_them(
         ("suites.core.cases", 40, "<= -1", None, None),
         ("suites.core.score", 0.8123, ">= 0.9", 88, 0.088),
         ("suites.core.score", 0.8123, ">= 1.2", None, None),
+        ("suites.core.metrics.tokens", 0.8123, ">= 0.9", 88, 0.088),
+        ("suites.core.metrics.tokens", 0.8123, ">= 1.2", None, None),
         ("valid_loss", 0.5, "<= 0.45", -50, -0.05),
         ("valid_loss", 0.5, "<= -0.1", None, None),
         ("slope", 0.01, "<= -0.002", -12, -0.012),

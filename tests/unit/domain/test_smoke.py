@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
 from ratchet.domain.smoke import Price, calls_allowed, overspent, summarise
-from ratchet.domain.suite import Budget, Case, Suite
+from ratchet.domain.suite import Assertion, Budget, Case, Suite
 from support.decisions import START
 
 GOOD, BAD, ERROR = CaseOutcome.PASS, CaseOutcome.FAIL, CaseOutcome.ERROR
@@ -144,6 +144,13 @@ def test_each_case_is_asked_as_often_as_it_says_or_else_its_suite() -> None:
         ("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2), ("c", 2), ("c", 3),
     ]  # fmt: skip
     assert calls_allowed(suite) == 8 + 4
+
+
+def test_a_suite_has_the_assertions_in_its_sets_too() -> None:
+    one, two = (Assertion(type="equals", negated=False, value=n, threshold=None) for n in (1, 2))
+    both = Assertion(type="assert-set", negated=False, value=None, threshold=None, of=(one, two))
+    suite = replace(SUITE, cases=(replace(case("a"), asserts=(both,)), replace(case("b"), asserts=(two,))))
+    assert list(suite.asserts) == [both, one, two, two]
 
 
 def test_a_seed_gives_one_order_of_the_same_calls_and_another_one_another() -> None:
