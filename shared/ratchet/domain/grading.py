@@ -65,13 +65,13 @@ def weighed(case: Case, parts: Sequence[Part]) -> Grade:
     return Grade(outcome, "" if passed else f"{case.id}: {reason}", score, metrics)
 
 
-def _together(parts: Sequence[Part], threshold: float | None) -> tuple[bool, float, str]:
+def _together(parts: Sequence[Part], threshold: float | None) -> tuple[bool, float, str | None]:
     """Whether they pass, their mean score, and why not. A threshold counts the score alone."""
     score = _mean(sum(part.score * part.weight for part in parts), sum(part.weight for part in parts))
     if threshold is not None:
         return score >= threshold, score, f"the score {score:.2f} is below {threshold:g}"
-    failed = [part.reason for part in parts if not part.passed]
-    return not failed, score, failed[0] if failed else ""
+    reason = next((part.reason for part in parts if not part.passed), None)
+    return reason is None, score, reason
 
 
 def _mean(total: float, weights: float) -> float:

@@ -102,7 +102,9 @@ def test_a_case_is_judged_when_something_could_fail_it(
 ) -> None:
     made = Case(id="c", prompt="p", asserts=asserts, threshold=threshold)
     assert made.judged is judged
-    assert (weighed(made, [one(True)]).outcome is CaseOutcome.UNJUDGED) is not judged
+    found = weighed(made, [one(True)])
+    assert (found.outcome is CaseOutcome.UNJUDGED) is not judged
+    assert found.reason == ""
     if threshold is None and asserts:
         for bar, is_judged in ((None, judged), (0.5, True), (0.0, False)):
             whole = Assertion(type="assert-set", negated=False, value=None, threshold=bar, weight=0.0, of=asserts)
