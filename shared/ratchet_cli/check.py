@@ -15,10 +15,10 @@ def run(config: Path, policies: Path | None, suites: Path | None, *, as_json: bo
         settings = read_settings(config)
         policies, suites = policies or settings.policies_dir, suites or settings.suites_dir
     findings = rule_files.check(policies, suites, datetime.now(UTC))
-    clean = all(finding.severity == "warning" for finding in findings)
+    clean = all(finding.severity != "error" for finding in findings)
     if as_json:
         return json.dumps({"clean": clean, "findings": [asdict(finding) for finding in findings]}, indent=2), clean
-    lines = [f"{finding}{' (warning)' if finding.severity == 'warning' else ''}" for finding in findings]
+    lines = [f"{finding}{'' if finding.severity == 'error' else f' ({finding.severity})'}" for finding in findings]
     if clean:
         rules = rule_files.load_rules(policies, suites)
         lines.append(summary(len(rules.policies), len(rules.suites)))

@@ -98,7 +98,7 @@ SUITE_REFUSALS: list[tuple[str, str, str]] = [
     ("      vars:", "      metadata: {tags: x}\n      vars:",
      "7: `tags` is not a list, write [...], or one `- ` for each below it"),
     ("      vars:", "      metadata: {tags: [x, x]}\n      vars:", "7: the tag `x` is there twice, keep one of them"),
-    ("  tests:", "  import: [x]\n  tests:", "5: `import` is not supported yet, leave it out"),
+    ("  tests:", "  import: x\n  tests:", "5: `import` is not a list, write [...], or one `- ` for each below it"),
     ("  tests:", "  run: {budget: {usd: 0}}\n  tests:", "5: `usd` does not fit, it should be greater than 0"),
     ("  tests:", "  run: {budget: {tokens: 0}}\n  tests:",
      "5: `tokens` does not fit, it should be greater than or equal to 1"),

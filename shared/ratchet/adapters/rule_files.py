@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from ratchet.adapters.rules.imports import expanded
 from ratchet.adapters.rules.lints import lint, lint_times, lint_together
 from ratchet.adapters.rules.policies import PolicyReader, empty_values, spelled_out
 from ratchet.adapters.rules.policy_schema import PolicyFile
@@ -139,7 +140,7 @@ class _Loaded:
         # A file that nobody can read may hold any suite: to call one unknown would be a guess.
         unnamed = len(self.findings) > before
         broken: set[str] = set()
-        for document in documents:
+        for document in (expanded(document, self.findings) for document in documents):
             model = validated(SuiteFile, document, self.findings)
             suite = None if model is None else SuiteReader(document, self.findings).suite(model)
             if suite is None:

@@ -20,6 +20,7 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 50
 
 Where = tuple[str | int, ...]
+Severity = Literal["error", "warning", "note"]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -40,7 +41,7 @@ class Finding:
     line: int
     what: str
     mend: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.what}, {self.mend}"
@@ -68,7 +69,7 @@ class Document:
             where = where[:-1]
         return self.lines.get(where, 1)
 
-    def finding(self, where: Where, what: str, mend: str, severity: Literal["error", "warning"] = "error") -> Finding:
+    def finding(self, where: Where, what: str, mend: str, severity: Severity = "error") -> Finding:
         return Finding(self.file, self.line(where), what, mend, severity)
 
 

@@ -184,7 +184,7 @@ def rules() -> Rules:
     state = tuple(
         (str(path), stat.st_mtime_ns, stat.st_size)
         for folder in folders
-        for path in sorted(folder.glob("*.y*ml"))
+        for path in sorted(folder.rglob("*"))  # what a suite imports lies below
         for stat in [path.stat()]
     )
     known = _seen.get("rules")

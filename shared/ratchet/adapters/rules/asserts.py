@@ -29,6 +29,10 @@ _LATER = frozenset(
 )
 
 
+TYPES = KINDS.keys() | _CODE | _LATER
+"""All of promptfoo's, whatever becomes of them."""
+
+
 class Assert(Model):
     """One of promptfoo's assertions, each also as not-…; or an assert-set of some; or a `$ref` to a template."""
 

@@ -19,7 +19,7 @@ def _words(text: str) -> frozenset[str]:
 
 # Keys of the full language, and of promptfoo, that are refused until they do something.
 _LATER = _words("""
-    apiVersion description annotations import metrics thresholds tags csv goldens openaiGraders
+    apiVersion description annotations metrics thresholds tags csv goldens
     probe request judge keep retry timeout providers provider options metadata match
     rubricPrompt transform config assertScoringFunction scenarios derivedMetrics evaluateOptions
     extensions normalizeUnicode
@@ -88,8 +88,20 @@ class Run(Model):
     budget: SpendingLimits = SpendingLimits()
 
 
+class Import(Model):
+    """A file of cases that people already have, below the folder of the suites."""
+
+    promptfoo: str | None = Field(default=None, description="A configuration, .yaml or .json.")
+    tests: str | None = Field(default=None, description="promptfoo's tests, .yaml, .json, .jsonl or .csv.")
+    openai_graders: str | None = Field(default=None, alias="openaiGraders", description="Graders, .json.")
+    items: str | None = Field(default=None, description="What the graders judge, .jsonl or .json.")
+
+
 class SuiteSpec(Model):
-    prompts: list[str] = Field(min_length=1, max_length=1, description="One prompt; {{name}} is a variable of a test.")
+    prompts: list[str] = Field(
+        default=[], min_length=1, max_length=1, description="One prompt; {{name}} is a variable of a test."
+    )
+    imports: list[Import] = Field(default=[], alias="import", description="Cases of other files, added to the tests.")
     default_test: DefaultTest = DefaultTest()
     assertion_templates: dict[str, Assert] = Field(default={}, description="Assertions to refer to, by their names.")
     run: Run = Run()
@@ -118,6 +130,12 @@ class SuiteReader(AssertReader):
         """None when something is wrong with it."""
         before = len(self.findings)
         spec = file.spec
+        if spec.imports:
+            # Whoever loads files puts the cases in its place first; a stored text has them.
+            self.bad(("spec", "import"), "the files are not taken over here", "load the files again")
+        if not spec.prompts:
+            self.bad(("spec",), "`prompts` is missing", "add it")
+            return None
         template = spec.prompts[0]
         if template.startswith("file://") or template.lstrip()[:1] == "[":
             self.bad(
@@ -217,7 +235,7 @@ class SuiteReader(AssertReader):
 
 
 _LATER_IN_RUN: Mapping[str, Any] = {"order": "listed", "seed": 0, "budget": {"usd": None, "tokens": None, "wall": None}}
-_LATER_IN_SPEC: Mapping[str, Any] = {"casePass": {"minPassRate": 1.0}}
+_LATER_IN_SPEC: Mapping[str, Any] = {"casePass": {"minPassRate": 1.0}, "import": []}
 
 
 def _content(file: SuiteFile) -> dict[str, Any]:
