@@ -26,6 +26,7 @@ from ratchet.ports import (
     Store,
     Throttled,
 )
+from ratchet.runtime.connect import openai_port, vertex_port
 from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError, VertexAccount
 from ratchet_cli.problem import FINDINGS, OK, Problem
 from ratchet_cli.stores import place, read_settings
@@ -182,19 +183,8 @@ def _rules(settings: Settings) -> tuple[Sequence[Line], Rules | None]:
 def _vertex(settings: Settings, account: VertexAccount, since: datetime, rules: Rules | None) -> Iterator[Line]:
     subject = f"vertex {account.project}/{account.location}"
 
-    def connect() -> ProviderPort:
-        from ratchet.adapters.vertex import VertexProvider
-
-        return VertexProvider(
-            account=account.account,
-            project=account.project,
-            location=account.location,
-            base_url=settings.vertex_base_url,
-            timeout=settings.limits.provider_timeout,
-        )
-
     denied = "gcloud auth application-default login, with the role aiplatform.viewer or user in this project"
-    yield from _provider(subject, Provider.VERTEX, connect, since, denied)
+    yield from _provider(subject, Provider.VERTEX, lambda: vertex_port(settings, account), since, denied)
     applies = [p.name for p in rules.policies if Apply.VERTEX_DEFAULT in p.apply] if rules else []
     if applies:
         yield Line(
@@ -208,21 +198,9 @@ def _vertex(settings: Settings, account: VertexAccount, since: datetime, rules: 
 
 def _openai(settings: Settings, account: OpenAIAccount, since: datetime) -> Iterator[Line]:
     subject = f"openai {account.account}"
-    key = os.environ.get(account.api_key_env)
-    if key:
-
-        def connect() -> ProviderPort:
-            from ratchet.adapters.openai import OpenAIProvider
-
-            return OpenAIProvider(
-                account=account.account,
-                api_key=key,
-                base_url=settings.openai_base_url,
-                timeout=settings.limits.provider_timeout,
-            )
-
+    if os.environ.get(account.api_key_env):
         denied = f"put a key in {account.api_key_env} that may list fine-tuning jobs and call models"
-        yield from _provider(subject, Provider.OPENAI, connect, since, denied)
+        yield from _provider(subject, Provider.OPENAI, lambda: openai_port(settings, account), since, denied)
     else:
         mend = f"export {account.api_key_env}=..."
         yield Line(Health.FAIL, subject, f"no key: the variable {account.api_key_env} is empty", mend)

@@ -109,6 +109,37 @@ def check(
 
 
 @app.command()
+def smoke(
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="CHECKPOINT", help="Its key, provider:account:location:job/id.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Or any endpoint or model of an account of yours.")
+    ] = None,
+    suite: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Which suite. May repeat.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results there, for CI.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results there, as JSON.")] = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
+    """Ask a suite of a checkpoint now, compared case by case with what serves. It costs calls, and stores nothing."""
+    if (checkpoint is None) is (target is None):
+        raise typer.BadParameter("name a checkpoint, or a target with --target")
+    with told():
+        from ratchet_cli import smoke as by_hand
+        from ratchet_cli.screen import progress
+
+        asked = by_hand.Asked(checkpoint, target, suite or ())
+        tested = by_hand.run(config, context, asked, None if json else progress)
+        for path, text in ((junit, by_hand.junit), (report, by_hand.document)):
+            if path is not None:
+                path.write_text(text(tested), encoding="utf-8")
+        typer.echo(by_hand.document(tested) if json else "\n".join(map(by_hand.render, tested)))
+        raise typer.Exit(OK if all(each.clean for each in tested) else FINDINGS)
+
+
+@app.command()
 def schema(kind: Annotated[Literal["policy", "suite"], typer.Argument(help="What it is of.")]) -> None:
     """Print the JSON Schema by which an editor completes and checks such a file."""
     with told():

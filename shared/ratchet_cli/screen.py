@@ -1,7 +1,8 @@
 """Log lines as people read them: what `up` and `demo` print while they run."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ratchet.domain.keys import CheckpointKey, JobKey
@@ -116,3 +117,19 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
         f"[cyan]would promote[/] {_plain(line.get('alias'))}: {_plain(line.get('reason'))}"
     ),
 }
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on the terminal that goes on as calls are answered; elsewhere nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("asking", total=total)
+        yield lambda count: bar.advance(task, count)

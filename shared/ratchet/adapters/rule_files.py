@@ -4,7 +4,7 @@ A digest is over the canonical text of the validated content, so comments and la
 builds the value again: that is how a decision is replayed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,13 @@ __all__ = ["Finding", "RuleErrors", "check", "load_policy", "load_rules", "polic
 def load_rules(policies_dir: Path, suites_dir: Path) -> Rules:
     """Raises: RuleErrors."""
     return _Loaded.of(policies_dir, suites_dir).rules()
+
+
+def load_suites(folder: Path) -> Mapping[str, Suite]:
+    """The suites alone, whatever is wrong with the policies. Raises: RuleErrors."""
+    loaded = _Loaded()
+    loaded.read_suites(folder)
+    return loaded.rules().suites
 
 
 def load_policy(path: Path, suites_dir: Path) -> Rules:

@@ -289,8 +289,9 @@ def _ask(
                     billed += reply.maybe_billed or reply.why is Silence.REFUSED
                     continue
                 billed += 1
-                answer = reply if price is None else replace(reply, usd=price.usd(reply.tokens_in, reply.tokens_out))
-                results.append(_result(run, case, repeat, answer, asking.judge(case, answer)))
+                answer = priced(reply, price)
+                grade = asking.judge(case, answer)
+                results.append(result(run.key, run.lease.fence, case, repeat, answer, grade))
             _store_results(world, results)
             known += results
             if overspent(suite.budget, known, price, asked_at, world.clock.now()):
@@ -298,12 +299,16 @@ def _ask(
     return _Round(silences, billed)
 
 
-def _result(run: SmokeRun, case: Case, repeat: int, answer: Answer, grade: Grade) -> CaseResult:
+def priced(answer: Answer, price: Price | None) -> Answer:
+    return answer if price is None else replace(answer, usd=price.usd(answer.tokens_in, answer.tokens_out))
+
+
+def result(run: str, fence: int, case: Case, repeat: int, answer: Answer, grade: Grade) -> CaseResult:
     return CaseResult(
-        run=run.key,
+        run=run,
         case=case.id,
         repeat=repeat,
-        fence=run.lease.fence,
+        fence=fence,
         outcome=grade.outcome,
         reason=grade.reason,
         answer_sha256=answer.sha256,

@@ -101,6 +101,8 @@ class ConfiguredProviders:
     """The accounts of `ratchet.yaml`; an account's SDK is imported when its first job is looked at."""
 
     def __init__(self, chosen: Settings) -> None:
+        self._chosen = chosen
+        self._ports: dict[VertexAccount | OpenAIAccount, ProviderPort] = {}
         self._vertex = {(account.account, account.location): account for account in chosen.providers.vertex}
         self._vertex_by_project = {(account.project, account.location): account for account in self._vertex.values()}
         self._openai = {account.account: account for account in chosen.providers.openai}
@@ -110,11 +112,11 @@ class ConfiguredProviders:
             case Provider.VERTEX:
                 vertex = self._vertex.get((job.account, job.location))
                 if vertex is not None:
-                    return _vertex(vertex)
+                    return self._port(vertex)
             case Provider.OPENAI:
                 openai = self._openai.get(job.account)
                 if openai is not None and job.location == "-":
-                    return _openai(openai)
+                    return self._port(openai)
         raise PermanentError("not_ours")
 
     def canonical(self, job: JobKey) -> JobKey:
@@ -123,9 +125,19 @@ class ConfiguredProviders:
         return JobKey(job.provider, found.account, job.location, job.id) if found else job
 
     def all(self) -> Sequence[tuple[JobKey, ProviderPort]]:
-        vertex = [(JobKey(Provider.VERTEX, *place, "-"), _vertex(account)) for place, account in self._vertex.items()]
-        openai = [(JobKey(Provider.OPENAI, name, "-", "-"), _openai(account)) for name, account in self._openai.items()]
-        return [*vertex, *openai]
+        places: list[tuple[JobKey, VertexAccount | OpenAIAccount]] = [
+            *((JobKey(Provider.VERTEX, *place, "-"), account) for place, account in self._vertex.items()),
+            *((JobKey(Provider.OPENAI, name, "-", "-"), account) for name, account in self._openai.items()),
+        ]
+        return [(place, self._port(account)) for place, account in places]
+
+    def _port(self, account: VertexAccount | OpenAIAccount) -> ProviderPort:
+        if account not in self._ports:
+            chosen = self._chosen
+            self._ports[account] = (
+                vertex_port(chosen, account) if isinstance(account, VertexAccount) else openai_port(chosen, account)
+            )
+        return self._ports[account]
 
 
 @cache
@@ -133,11 +145,9 @@ def providers() -> ConfiguredProviders:
     return ConfiguredProviders(settings())
 
 
-@cache
-def _vertex(account: VertexAccount) -> ProviderPort:
+def vertex_port(chosen: Settings, account: VertexAccount) -> ProviderPort:
     from ratchet.adapters.vertex import VertexProvider
 
-    chosen = settings()
     return VertexProvider(
         account=account.account,
         project=account.project,
@@ -148,13 +158,12 @@ def _vertex(account: VertexAccount) -> ProviderPort:
     )
 
 
-@cache
-def _openai(account: OpenAIAccount) -> ProviderPort:
+def openai_port(chosen: Settings, account: OpenAIAccount) -> ProviderPort:
+    """Raises: SettingsError: there is no key."""
     import os
 
     from ratchet.adapters.openai import OpenAIProvider
 
-    chosen = settings()
     key = os.environ.get(account.api_key_env)
     if not key:
         raise SettingsError(f"environment {account.api_key_env}: no key for OpenAI account {account.account}; set it")
