@@ -9,7 +9,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision mutation promptfoo report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -55,6 +55,9 @@ fuzz: setup
 
 bench-decision: setup
 	PYTHONPATH=shared:tests $(RUN)python -m bench.decision
+
+bench-smoke: setup
+	PYTHONPATH=shared:tests $(RUN)python -m bench.smoke
 
 # Resumes module by module; MODULE=gates tries one alone.
 mutation: setup

@@ -11,7 +11,7 @@ VERSION = "0.121.20"
 HOME = Path(__file__).resolve().parents[3] / "build" / "promptfoo"
 NODE = HOME / "node_modules" / ".bin" / "node"
 _JUDGE = Path(__file__).with_name("judge.mjs")
-_SILENT = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1"}
+SILENT = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1"}
 
 
 def missing() -> str:
@@ -31,7 +31,7 @@ def judged(cases: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]
     done = subprocess.run(
         [str(NODE), str(script)],
         input="".join(json.dumps(case) + "\n" for case in cases),
-        env={**os.environ, **_SILENT, "PROMPTFOO_CONFIG_DIR": str(folder)},
+        env={**os.environ, **SILENT, "PROMPTFOO_CONFIG_DIR": str(folder)},
         capture_output=True,
         text=True,
         check=True,
