@@ -69,9 +69,9 @@ class Read:
 class Evidence:
     """All of a run that the checker sees.
 
-    `workers`: each topic's processes, every one of which gets all that is published there. `checkpoints`: what the
-    providers have, by job. `defaults`: what they serve in the end, by model number and version. `calls_allowed`: to one
-    target. `virtual` is the story's clock: its start, the Unix second of it, and its factor.
+    `workers`: each topic's groups of processes, of each of which one gets what is published there. `checkpoints`: what
+    the providers have, by job. `defaults`: what they serve in the end, by model number and version. `calls_allowed`: to
+    one target. `virtual` is the story's clock: its start, the Unix second of it, and its factor.
     """
 
     rows: Rows
@@ -79,7 +79,7 @@ class Evidence:
     requests: Sequence[Document]
     sent: Sequence[Sent]
     reads: Sequence[Read]
-    workers: Mapping[str, Sequence[str]]
+    workers: Mapping[str, Sequence[Sequence[str]]]
     checkpoints: Mapping[str, Sequence[str]]
     defaults: Mapping[str, str]
     calls_allowed: int

@@ -5,7 +5,8 @@ function's time-out, while the worker goes on with the request.
 """
 
 import asyncio
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from chaos.loops import Served
@@ -15,10 +16,10 @@ _UNAVAILABLE, _TIMED_OUT = 503, 504
 
 
 class Front(Served):
-    """Listens on a loopback `port`: `/WORKER/TOPIC` is `/TOPIC` at the worker's port."""
+    """Listens on a loopback `port`: `/DOOR/TOPIC` is `/TOPIC` at one of the door's ports, each in its turn."""
 
-    def __init__(self, port: int, workers: Mapping[str, int], timeout: float) -> None:
-        self._workers = workers
+    def __init__(self, port: int, doors: Mapping[str, Sequence[int]], timeout: float) -> None:
+        self._doors = {door: itertools.cycle(ports) for door, ports in doors.items()}
         self._timeout = timeout
         self._going_on: set[asyncio.Task[int]] = set()
         super().__init__(port)
@@ -43,9 +44,9 @@ class Front(Served):
     async def _ask(self, head: bytes, body: bytes) -> int:
         line, _, rest = head.partition(b"\r\n")
         method, path, version = line.split(b" ")
-        _, worker, topic = path.decode().split("/", 2)
+        _, door, topic = path.decode().split("/", 2)
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._workers[worker])
+            reader, writer = await asyncio.open_connection("127.0.0.1", next(self._doors[door]))
         except OSError:
             return _UNAVAILABLE
         try:

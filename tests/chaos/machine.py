@@ -17,6 +17,7 @@ from chaos.proxy import Fault, Proxy
 from ratchet.adapters.sqlite_queue import Subscription
 from ratchet.domain import topology
 from ratchet.domain.codec import parse_time
+from ratchet.domain.events import Topic
 from ratchet.runtime.settings import Settings
 from ratchet_cli import emulator_bus, emulators, local, stage
 from ratchet_cli.emulators import Emulators, Jars
@@ -34,6 +35,7 @@ LIMITS: Mapping[str, float] = {
     "skew": 1,
 }
 SCHEDULER = "scheduler"
+_TOLD_TO_EACH = (Topic.TUNING_JOBS, Topic.COMMANDS)
 _START_SECONDS = 180.0
 _TICK = 60 / plot.FACTOR
 _ATTEMPTS = 40
@@ -59,7 +61,9 @@ class _Ports:
 
 
 class Machine:
-    """`copies` workers for each topic, every one with a subscription of its own. Use `running`."""
+    """`copies` workers of each function. What comes from outside is told to each of them, what they tell each other to
+    one: told to each at every step, an event would be handled `copies` times more at each. Use `running`.
+    """
 
     def __init__(self, folder: Path, seed: int, jobs: Sequence[plot.Job], copies: int, jars: Jars) -> None:
         first = free_ports(copies * local.PORTS + 6)
@@ -89,8 +93,9 @@ class Machine:
         self._chance = random.Random(seed)
         self._supervisor = Supervisor(whole.log, lambda process, line: self.lines.append({"process": process, **line}))
         self._front_port = ports.front
-        behind = {_named(function, copy): self._port(function, copy) for function, copy in self._consumers()}
-        self._front = Front(ports.front, behind, LIMITS["function_timeout"])
+        doors = {_named(function, copy): [self._port(function, copy)] for function, copy in self._consumers()}
+        doors |= {name: [self._port(name, copy) for copy in range(copies)] for name in local.CONSUMERS}
+        self._front = Front(ports.front, doors, LIMITS["function_timeout"])
         self.store_proxy = Proxy(ports.to_firestore, ports.firestore, self._store_fault, self._delay)
         self.provider_proxy = Proxy(ports.to_simulator, ports.simulator, self._provider_fault, self._delay)
         self.simulator = Simulated(self._stage.url)
@@ -121,12 +126,13 @@ class Machine:
         return self._emulators.pubsub_host, self._emulators.project
 
     @property
-    def workers(self) -> Mapping[str, Sequence[str]]:
-        """By topic."""
-        return {
-            str(topic): [_named(function, copy) for copy in range(len(self._plans))]
-            for topic, function in topology.SUBSCRIBERS.items()
-        }
+    def workers(self) -> Mapping[str, Sequence[Sequence[str]]]:
+        """By topic, the groups of which each gets everything once."""
+        found: dict[str, Sequence[Sequence[str]]] = {}
+        for topic, function in topology.SUBSCRIBERS.items():
+            names = [_named(function, copy) for copy in range(self.copies)]
+            found[topic] = [[name] for name in names] if topic in _TOLD_TO_EACH else [names]
+        return found
 
     @property
     def victims(self) -> Sequence[str]:
@@ -174,22 +180,21 @@ class Machine:
                 yield replace(local.command(plan, function), name=_named(function, copy))
 
     def _create_bus(self) -> None:
-        routes = [
-            (
-                Subscription(
-                    name=f"{topology.subscription(topic)}-{copy}",
+        emulator_bus.create_bus(*self.pubsub, list(self._routes()))
+
+    def _routes(self) -> Iterator[tuple[Subscription, str]]:
+        for topic, function in topology.SUBSCRIBERS.items():
+            each = [_named(function, copy) for copy in range(self.copies)]
+            for door in each if topic in _TOLD_TO_EACH else [function]:
+                subscription = Subscription(
+                    name=f"{topology.subscription(topic)}-{door}",
                     topic=topic,
                     max_attempts=_ATTEMPTS,
                     min_backoff=0,
                     max_backoff=0,
                     ack_deadline=LIMITS["ack_deadline"],
-                ),
-                f"http://127.0.0.1:{self._front_port}/{_named(function, copy)}/{topic}",
-            )
-            for copy in range(self.copies)
-            for topic, function in topology.SUBSCRIBERS.items()
-        ]
-        emulator_bus.create_bus(*self.pubsub, routes)
+                )
+                yield subscription, f"http://127.0.0.1:{self._front_port}/{door}/{topic}"
 
     def _scheduler(self) -> Command:
         folder, url = self._plans[0].folder, self._plans[0].url("reconcile")

@@ -89,7 +89,7 @@ def good() -> Evidence:
             Read(begun=START + at, ended=START + at + 0.1, alias=ALIAS, serial=serial, target=target)
             for at, serial, target in ((5, 0, ""), (15, 1, "t1"), (30, 2, "t2"))
         ],
-        workers={"tuning-jobs": ["track-0"]},
+        workers={"tuning-jobs": [["track-0"]]},
         checkpoints={JOB: ["1", "2"]},
         defaults={"7@1": "2"},
         calls_allowed=4,
@@ -300,7 +300,11 @@ BAD: Mapping[str, tuple[str, Change]] = {
     "an event was never answered": ("accepted = outcomes", lines(lambda all_: all_.pop())),
     "one worker of two never answered": (
         "accepted = outcomes",
-        lambda evidence: replace(evidence, workers={"tuning-jobs": ["track-0", "track-1"]}),
+        lambda evidence: replace(evidence, workers={"tuning-jobs": [["track-0"], ["track-1"]]}),
+    ),
+    "neither of two answered": (
+        "accepted = outcomes",
+        lambda evidence: replace(evidence, workers={"tuning-jobs": [["track-1", "track-2"]]}),
     ),
     "a webhook was answered and not accepted": (
         "accepted = outcomes",

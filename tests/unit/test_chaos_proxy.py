@@ -94,13 +94,13 @@ def test_a_lost_reply_is_that_of_a_request_that_arrived() -> None:
 
 def test_the_front_answers_for_a_worker_that_is_not_there() -> None:
     port = free_port()
-    with closing(Front(port, {"w": free_port()}, TIME_OUT)):
+    with closing(Front(port, {"w": [free_port()]}, TIME_OUT)):
         assert post(port, "/w/topic") == 503
 
 
 def test_the_front_gives_up_on_a_slow_worker_which_goes_on() -> None:
     port = free_port()
-    with worker() as (behind, seen), closing(Front(port, {"w": behind}, TIME_OUT)):
+    with worker() as (behind, seen), closing(Front(port, {"w": [behind]}, TIME_OUT)):
         assert post(port, "/w/topic") == 204
         assert post(port, "/w/slow") == 504
         assert seen == ["/topic"]

@@ -22,14 +22,15 @@ _ALARMS = frozenset(
 
 
 def settled(evidence: Evidence) -> Iterator[str]:
-    """I1: each worker that was to get an accepted event said how it ended, or the event is parked."""
+    """I1: whoever was to get an accepted event said how it ended, or the event is parked."""
     done = {(line["process"], line["event_id"]) for line in _named(evidence, "event.settled")}
     letters = [row.data for row in evidence.rows["dead_letters"]]
     parked = {letter["event_id"] for letter in letters} | {letter["data"] for letter in letters}
     for event_id, topic, data in accepted(evidence):
         if event_id in parked or data in parked:
             continue
-        silent = [worker for worker in evidence.workers[topic] if (worker, event_id) not in done]
+        groups = evidence.workers[topic]
+        silent = [" or ".join(group) for group in groups if not any((worker, event_id) in done for worker in group)]
         if silent:
             yield f"{topic} event {event_id} was accepted, and {', '.join(silent)} never said what came of it"
     answered = sum(sent.kind is Kind.WEBHOOK and sent.accepted for sent in evidence.sent)
