@@ -9,13 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ratchet.adapters.assertions.grade import grade
-from ratchet.application.run_smoke_test import priced, result
+from ratchet.application.run_smoke_test import priced, prompts, result
 from ratchet.application.state import find_all, load_alias, load_keyed
 from ratchet.domain.keys import AliasKey, CheckpointKey, Provider
 from ratchet.domain.records import CaseOutcome, CaseResult, Checkpoint, Pointer, Summary
 from ratchet.domain.smoke import Price, summarise
-from ratchet.domain.suite import Suite
-from ratchet.ports import Answer, NoAnswer, PermanentError, Prompt, ProviderPort, Providers, Store
+from ratchet.domain.suite import Case, Suite
+from ratchet.ports import Answer, NoAnswer, PermanentError, ProviderPort, Providers, Store
 from ratchet.runtime.settings import Settings, SettingsError
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place, plain
@@ -170,7 +170,7 @@ def _answers(suite: Suite, target: _Target, progress: Progress) -> tuple[list[Ca
     with progress(len(todo)) as step:
         for round_ in range(_ROUNDS):
             silent, left, pause = {}, [], 0.0
-            for together in _asked(target, suite, [case.prompt for case, _ in todo]):
+            for together in _asked(target, suite, todo):
                 for reply in together:
                     case, repeat = todo[reply.index]
                     if isinstance(reply, NoAnswer):
@@ -189,10 +189,9 @@ def _answers(suite: Suite, target: _Target, progress: Progress) -> tuple[list[Ca
     return results, silent
 
 
-def _asked(target: _Target, suite: Suite, texts: Sequence[str]) -> Iterator[Sequence[Answer | NoAnswer]]:
-    prompts = [Prompt(text, temperature=suite.temperature, max_tokens=suite.max_tokens) for text in texts]
+def _asked(target: _Target, suite: Suite, calls: Sequence[tuple[Case, int]]) -> Iterator[Sequence[Answer | NoAnswer]]:
     try:
-        yield from target.port.generate(target.name, prompts, suite.concurrency, _SECONDS)
+        yield from target.port.generate(target.name, prompts(suite, calls), suite.concurrency, _SECONDS)
     except PermanentError as exc:
         raise Problem(f"{target.name} cannot be asked ({exc.code}); `ratchet doctor` tries the account") from exc
 

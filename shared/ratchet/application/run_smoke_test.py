@@ -238,13 +238,14 @@ def _cases(world: _World, asking: _Asking, run: Stored[SmokeRun]) -> Outcome:
     suite = asking.suite
     asked_at = run.value.asked_at or world.clock.now()
     done = _results(world, run.value)
-    todo = [(case, repeat) for case, repeat in suite.calls() if (case.id, repeat) not in done]
-    allowance = calls_allowed(suite) - run.value.billed
+    calls, allowed = suite.calls(), calls_allowed(suite)
+    todo = [(case, repeat) for case, repeat in calls if (case.id, repeat) not in done]
+    allowance = allowed - run.value.billed
     this_round = _ask(world, asking, run.value, todo[: max(allowance, 0)], done, asked_at)
     billed = run.value.billed + this_round.billed
     run = Stored(replace(run.value, billed=billed, probed=True, asked_at=asked_at), run.snapshot)
     done = _results(world, run.value)
-    missing = len(suite.calls()) - len(done)
+    missing = len(calls) - len(done)
     if missing == 0:
         summary = summarise(tuple(done.values()), suite, asking.price)
         passed = not summary.failed
@@ -255,7 +256,7 @@ def _cases(world: _World, asking: _Asking, run: Stored[SmokeRun]) -> Outcome:
         # Another attempt would spend as much again.
         reason = f"{spent}, and {missing} cases are not answered"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=True)
-    if run.value.billed >= calls_allowed(suite):
+    if run.value.billed >= allowed:
         reason = f"{missing} cases were not answered in {run.value.billed} calls"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
     if this_round.silences:
@@ -275,10 +276,11 @@ def _ask(
     known = list(done.values())
     if overspent(suite.budget, known, price, asked_at, world.clock.now()):
         return _Round((), 0)
-    prompts = [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in asked]
     silences: list[NoAnswer] = []
     billed = 0
-    with closing(asking.port.generate(asking.target, prompts, suite.concurrency, world.limits.slice)) as answers:
+    with closing(
+        asking.port.generate(asking.target, prompts(suite, asked), suite.concurrency, world.limits.slice)
+    ) as answers:
         for together in answers:
             results = []
             for reply in together:
@@ -297,6 +299,10 @@ def _ask(
             if overspent(suite.budget, known, price, asked_at, world.clock.now()):
                 break
     return _Round(silences, billed)
+
+
+def prompts(suite: Suite, calls: Sequence[tuple[Case, int]]) -> list[Prompt]:
+    return [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in calls]
 
 
 def priced(answer: Answer, price: Price | None) -> Answer:

@@ -33,11 +33,10 @@ def overspent(
     budget: Budget, results: Sequence[CaseResult], price: Price | None, asked_at: datetime, now: datetime
 ) -> str:
     """Which part of the budget is spent, in words; empty while none is."""
-    tokens = sum(result.tokens_in + result.tokens_out for result in results)
-    if budget.tokens is not None and tokens >= budget.tokens:
+    if budget.tokens is not None and sum(each.tokens_in + each.tokens_out for each in results) >= budget.tokens:
         return f"the budget of {budget.tokens} tokens is spent"
     if budget.usd is not None and price is not None:
-        usd = sum(price.usd(result.tokens_in, result.tokens_out) for result in results)
+        usd = sum(price.usd(each.tokens_in, each.tokens_out) for each in results)
         if usd >= budget.usd:
             return f"the budget of {budget.usd:g} USD is spent"
     if budget.wall is not None and now - asked_at >= budget.wall:

@@ -68,7 +68,6 @@ def _grams(tokens: list[str], n: int) -> Counter[str]:
 
 
 # The Penn Treebank's conventions, as js-rouge applies them.
-_SEPARATE = re.compile(r"\.{3}|[:,](?!\d)|[;@#$%&?!]|[\][(){}<>]|--")
 _LAST_DOT = re.compile(r"([^.])(?<!\b[A-Za-z]\.[A-Za-z])(\.)([\])}>'\s]*)\Z", re.ASCII)
 _CONTRACTED = re.compile(
     r"(?<![\w\u200c\u200d])"
@@ -84,8 +83,7 @@ def _tokens(text: str) -> list[str]:
     if not text:
         return []
     text = _with_quotes(text)
-    text = _LAST_DOT.sub(r"\1 \2\3 ", text) if not _SEPARATE.search(text) else _parted(text)
-    text = f" {text} "
+    text = f" {_parted(text)} "
     text = re.sub(r"([^'])' ", r"\1 ' ", text)
     text = re.sub(r"'([sSmMdD]) ", r" '\1 ", text)
     text = re.sub(r"('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r" \1 ", text)
