@@ -95,6 +95,17 @@ def test_a_configuration_of_promptfoo_is_taken_over_and_its_note_says_what_was_l
     ]
 
 
+def test_a_variable_that_the_loader_would_refuse_loses_its_case_and_not_the_file(folders: Folders) -> None:
+    tests = 'q,__expected\nHi,icontains:hello\n"{{x}}",contains:a\n'
+    given(folders, "{tests: evals/t.csv}", t_csv=tests)
+    (folders[1] / "s.yaml").write_text((folders[1] / "s.yaml").read_text() + '  prompts: ["{{q}}"]\n')
+    assert [case.prompt for case in loaded(folders).cases] == ["Hi"]
+    assert notes(folders) == [
+        "suites/s.yaml:5: evals/t.csv: 1 case with 1 assertion, "
+        "lost: a case: a template inside a variable is not supported yet"
+    ]
+
+
 def test_a_prompt_and_defaults_of_the_suite_itself_win(folders: Folders) -> None:
     given(folders, "{promptfoo: evals/pf.yaml}", pf_yaml=PROMPTFOO)
     own = '  prompts: ["{{q}}"]\n  defaultTest: {assert: [{type: is-json}]}\n'

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from ratchet.adapters.assertions.grade import KINDS
 from ratchet.adapters.rules.asserts import SET, TEMPLATES, Assert, AssertReader
 from ratchet.adapters.rules.foreign import Unread, graded, of_csv
+from ratchet.adapters.rules.suites import SuiteReader
 from ratchet.adapters.yaml_files import MAX_BYTES, BadYaml, Document, Finding, read, shown
 
 KEY = "import"
@@ -75,7 +76,9 @@ def expanded(document: Document, findings: list[Finding]) -> Document:
 def _told(path: str, taken: _Taken) -> tuple[str, str]:
     asserts = sum(len(test.get("assert", ())) for test in [taken.default, *taken.tests])
     lost = ", ".join(f"{count} {what}" if count > 1 else what for what, count in sorted(taken.lost.items()))
-    what = f"{shown(path)}: {len(taken.tests)} cases with {asserts} assertions"
+    cases = len(taken.tests)
+    what = f"{shown(path)}: {cases} case{'' if cases == 1 else 's'}"
+    what += f" with {asserts} assertion{'' if asserts == 1 else 's'}"
     return what, f"lost: {lost}" if lost else "nothing lost"
 
 
@@ -142,6 +145,11 @@ def _take(taken: _Taken, tests: Sequence[Any], templates: Mapping[str, Any]) -> 
             taken.lost["a case that reads a file"] += 1
             continue
         for number, chosen in enumerate(_combined(variables), start=1):
+            findings: list[Finding] = []
+            SuiteReader(Document("", {}, {}), findings).variables((), chosen)
+            if findings:
+                taken.lost[f"a case: {findings[0].what}"] += 1
+                continue
             asserts = _kept(test.get("assert"), chosen, templates, taken.lost, tried=True)
             case = {key: test[key] for key in _PLAIN if test.get(key) is not None}
             if number > 1:
