@@ -155,9 +155,14 @@ class Functions:
             case CheckpointSeen():
                 return record_checkpoint(payload, rules=rules, since=SINCE, **ports)
             case SmokeTestDue():
-                limits = stage.plan.limits
                 return run_smoke_test(
-                    payload, providers=stage.providers, rules=rules, limits=limits, judge=_judge, prices={}, **ports
+                    payload,
+                    providers=stage.providers,
+                    rules=rules,
+                    limits=stage.plan.limits,
+                    judge=_judge,
+                    prices=stage.plan.prices,
+                    **ports,
                 )
             case DeadLetter():
                 stage.checks.hit("a message was given up by the bus")

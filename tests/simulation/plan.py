@@ -3,7 +3,7 @@
 Each seed draws its own mixture (a swarm): most leave most faults out, so that those that remain can go far.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ratchet.domain.events import Verb
@@ -11,10 +11,11 @@ from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits
 from ratchet.domain.records import JobState
 from ratchet.domain.rules import Rules
+from ratchet.domain.smoke import Price
 from simulation.chance import Chance
 from simulation.promises.watch import CASES, NEEDED
 from simulation.provider import CheckpointPlan, JobPlan
-from simulation.rules import BETA, CANARY, PROD, rules
+from simulation.rules import BETA, CANARY, PROD, prices, rules
 
 FAULTS_END = 3000.0
 """Seconds; from then on nothing goes wrong any more."""
@@ -72,6 +73,7 @@ class Plan:
     console: tuple[tuple[float, str, str], ...]
     outages: tuple[tuple[str, float, float], ...]
     rules: Rules
+    prices: Mapping[str, Price]
     edited: Rules | None
     edited_at: float
     limits: Limits
@@ -95,6 +97,7 @@ def plan(chance: Chance) -> Plan:
         console=tuple(_console(chance, jobs)),
         outages=tuple(_outages(chance)),
         rules=in_force,
+        prices=prices(chance),
         edited=rules(chance, edited=True) if chance.happens("edit", "rules", 0.25) else None,
         edited_at=chance.between("edited at", 600, FAULTS_END - 300),
         limits=_limits(chance),

@@ -16,6 +16,8 @@ TRIGGER = "tom"
 """Who started every job: his approval must count for nothing."""
 CANARY = "canary-7f3a91-completion"
 """Stands in every completion: it may be found nowhere else."""
+ANSWER_TOKENS = 6
+"""Of one call, to and fro."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ class World:
         _, checkpoint = self.targets[target]
         spoiled = checkpoint.spoils is not None and at >= checkpoint.spoils
         text = f"{'right' if number < checkpoint.passes and not spoiled else 'wrong'} {CANARY}"
-        return Answer(index, text, Finish.STOP, digest(text), 100, 5, 1)
+        return Answer(index, text, Finish.STOP, digest(text), 100, ANSWER_TOKENS - 1, 1)
 
     def get_default(self, model: str, at: float) -> str | None:
         if model not in self.defaults:

@@ -3,9 +3,9 @@
 Every part of the language that has time, people or the provider in it is drawn in some seeds and left out in most.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 
 from ratchet.domain.keys import AliasKey, Provider, digest
 from ratchet.domain.policy import (
@@ -32,19 +32,21 @@ from ratchet.domain.policy import (
     WhenMissing,
 )
 from ratchet.domain.rules import Rules
-from ratchet.domain.suite import Case, Suite
+from ratchet.domain.smoke import Price
+from ratchet.domain.suite import Budget, Case, Suite
 from ratchet.domain.windows import WEEK, Weekly, Window, WindowKind
 from simulation.chance import Chance
 from simulation.promises.watch import CASES, NEEDED
+from simulation.provider import ANSWER_TOKENS
 
 PROD, CANARY, BETA = AliasKey("alpha", "prod"), AliasKey("alpha", "canary"), AliasKey("beta", "prod")
 SHADOW = PROD.shadow("strict")
 
 
 def rules(chance: Chance, *, edited: bool) -> Rules:
-    suites = [_suite("core")]
+    suites = [_suite("core", _budget(chance) if chance.happens("feature", "budget", 0.15) else Budget())]
     if chance.fraction("second suite") < 0.2:
-        suites.append(_suite("more"))
+        suites.append(_suite("more", Budget()))
     policies = list(_policies(chance, suites, edited))
     named = {suite.name: suite for suite in suites}
     return Rules(policies=tuple(policies), suites=named, digest=digest(*(p.digest for p in policies)))
@@ -62,16 +64,29 @@ def _policies(chance: Chance, suites: list[Suite], edited: bool) -> Iterator[Pol
         yield _named(replace(strict, name="strict", alias=SHADOW, mode=Mode.DRY_RUN), edited)
 
 
-def _suite(name: str) -> Suite:
+def prices(chance: Chance) -> Mapping[str, Price]:
+    """A dollar a token, unless nobody has written a price down."""
+    return {} if chance.fraction("no price") < 0.3 else {"base": Price(input=1e6, output=1e6, as_of=date(2026, 1, 1))}
+
+
+def _budget(chance: Chance) -> Budget:
+    """Of half the suite, or of a time that ends while the endpoint is silent."""
+    half = ANSWER_TOKENS * CASES // 2
+    return chance.pick("budget", (Budget(tokens=half), Budget(usd=half), Budget(wall=timedelta(minutes=5))))
+
+
+def _suite(name: str, budget: Budget) -> Suite:
     return Suite(
         name=name,
         cases=tuple(Case(id=f"case-{n}", prompt=str(n), asserts=()) for n in range(CASES)),
         repeats=1,
-        concurrency=2,
+        # One at a time, what is spent beyond a budget is known to the case.
+        concurrency=2 if budget == Budget() else 1,
         max_tokens=16,
         temperature=0,
-        digest=digest("suite", name),
+        digest=digest("suite", name, str(budget)),
         text="{}",
+        budget=budget,
     )
 
 

@@ -46,6 +46,7 @@ class Stage:
         )
         for rules in (self.plan.rules, self.plan.edited):
             self.checks.policies |= {policy.digest: policy for policy in (rules.policies if rules else ())}
+            self.checks.suites |= {suite.digest: suite for suite in (rules.suites.values() if rules else ())}
         at = Interrupted(self.engine, self.chance, self.checks, lambda name: self.on_stuck(name))
         for what, start, end in self.plan.outages:
             at.outages.setdefault(what, []).append((start, end))

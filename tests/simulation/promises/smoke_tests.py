@@ -4,6 +4,7 @@ from ratchet.domain.codec import parse_time
 from ratchet.ports import Key
 from simulation.promises.change import Change
 from simulation.promises.watch import CASES, Watch
+from simulation.provider import ANSWER_TOKENS
 
 
 def run(watch: Watch, change: Change) -> None:
@@ -28,6 +29,9 @@ def run(watch: Watch, change: Change) -> None:
     watch.expect("I6", held, "a run was written by one who does not hold its lease")
     if after["outcome"] == "inconclusive":
         watch.hit("a smoke run was inconclusive")
+        if after["reason"].startswith("the budget"):
+            watch.hit("a smoke run ended with its budget")
+            watch.expect("I20", after["last"], "a run whose budget is spent is tried again")
     if after["outcome"] in ("pass", "fail"):
         found = watch.checkpoint(after["checkpoint"])
         assert found is not None
@@ -52,3 +56,10 @@ def case_result(watch: Watch, change: Change) -> None:
     spoiled = found[1].spoils is not None and watch.engine.now >= found[1].spoils
     truths = {"pass"} if right and not spoiled else {"fail"} if not right else {"pass", "fail"}
     watch.expect("I7", after["outcome"] in truths, f"a case's result is {after['outcome']}, the model was {truths}")
+    budget = watch.suites[run["suite_digest"]].budget
+    if budget.tokens is not None:
+        results = [key for key in watch.documents if key.collection == "case_results"]
+        asked = 1 + sum(watch.documents[key]["run"] == after["run"] for key in results)
+        # Each holder had one call under way at most when another one spent the last of it.
+        most = -(-budget.tokens // ANSWER_TOKENS) + run["lease"]["fence"] - 1
+        watch.expect("I20", asked <= most, f"{asked} calls with a budget of {budget.tokens} tokens")

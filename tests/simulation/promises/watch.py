@@ -34,6 +34,7 @@ class Watch:
         self.limits = limits
         self.documents: dict[Key, dict[str, Any]] = {}
         self.policies: dict[str, Any] = {}
+        self.suites: dict[str, Any] = {}
         self.violation: str | None = None
         self.hits: Counter[str] = Counter()
         self.trace: list[str] | None = None
