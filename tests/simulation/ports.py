@@ -59,7 +59,7 @@ _ANSWER = ("kill before", "freeze before", "throttled", "unavailable", "not foun
 _HOLD_OF_ALL = Key("aliases", digest(str(ALL_ALIASES)))
 LATE = 30.0
 """Seconds for which a provider may show the default from before a write."""
-_STALE = 300.0
+STALE = 300.0
 _SEND_WITHIN = 45.0
 """A frozen sender's request reaches the provider within this, or never: the bound that nobody can do without."""
 
@@ -289,7 +289,7 @@ class Account:
         def effect(fault: str | None) -> T:
             self._fail(fault)
             old = fault == "stale" and stale
-            return read(self._at.engine.now - (_STALE if old else 0.0))
+            return read(self._at.engine.now - (STALE if old else 0.0))
 
         return self._at.call(what, _READ, effect)
 

@@ -8,6 +8,7 @@ from ratchet.domain.decision import command_key
 from ratchet.domain.events import Command
 from ratchet.domain.keys import digest
 from ratchet.ports import Key
+from simulation.ports import STALE
 from simulation.promises.dead_letters import tells_of
 from simulation.provider import CANARY, JobPlan
 from simulation.stage import Stage
@@ -15,7 +16,7 @@ from simulation.stage import Stage
 _GRACE = 180.0
 """Seconds that the sweep, which comes each minute, may take to see a timer."""
 _LOOKED_FOR = 600.0
-"""Seconds after a job's end for which a checkpoint that was never listed is looked for."""
+"""Seconds after a job's end for which a checkpoint that was never listed is looked for, in a list that may be old."""
 
 
 def overdue(stage: Stage) -> Iterator[str]:
@@ -47,7 +48,7 @@ def _job(stage: Stage, job: JobPlan) -> Iterator[str]:
         if not checkpoint.listed(now):
             continue
         if record is None:
-            if not (checkpoint.returns and checkpoint.returns > job.ends + _LOOKED_FOR):
+            if not (checkpoint.returns and checkpoint.returns + STALE > job.ends + _LOOKED_FOR):
                 yield f"checkpoint {name} is not recorded"
         elif record["state"] != "ready" or record["open_suites"]:
             yield f"checkpoint {name} is {record['state']}, open: {record['open_suites']}"
