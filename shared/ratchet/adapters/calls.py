@@ -44,6 +44,7 @@ _TEXT = 16 * 1024
 _NAME = 2048
 _PAGES = 1000
 _TOGETHER = 0.01
+_SPREAD = 0.05
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 
 # What an SDK throws when a 200 holds something that it did not expect: broken JSON (JSONDecodeError), a value of the
@@ -296,8 +297,11 @@ async def _ask_all(
 ) -> None:
     waiting = deque(range(count))
     ends = time.monotonic() + seconds
+    workers = max(1, min(concurrency, count))
 
-    async def worker() -> None:
+    async def worker(number: int) -> None:
+        # Answers to what is asked at one moment come at one moment too, and each then waits for all others' turn.
+        await asyncio.sleep(_SPREAD * number / workers)
         while waiting and time.monotonic() <= ends:
             index = waiting.popleft()
             try:
@@ -308,8 +312,8 @@ async def _ask_all(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(max(1, min(concurrency, count))):
-                group.create_task(worker())
+            for number in range(workers):
+                group.create_task(worker(number))
     finally:
         put(None)
 
