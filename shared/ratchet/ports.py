@@ -3,6 +3,7 @@
 An adapter translates at the edge: no vendor's class, exception or dict crosses a port.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -286,19 +287,22 @@ class CheckpointView:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked in one smoke-test case."""
+    """What a model is asked in one smoke-test case. `timeout`: seconds, if less than the adapter's own."""
 
     text: str
     system: str | None = None
     temperature: float = 0.0
     max_tokens: int = 256
+    seed: int | None = None
+    timeout: float = math.inf
 
 
 class Finish(StrEnum):
-    """How the model's own answer ended. Only `stop` and `length` come with text."""
+    """How the model's own answer ended. `empty` and `blocked` come without text, `refused` with the model's excuse."""
 
     STOP = "stop"
     LENGTH = "length"
+    REFUSED = "refused"
     EMPTY = "empty"
     BLOCKED = "blocked"
 
@@ -321,10 +325,13 @@ class Silence(StrEnum):
     """Why there is no answer. None of these is the model's fault."""
 
     NOT_FOUND = "not_found"
-    DENIED = "denied"
-    REFUSED = "refused"
-    THROTTLED = "throttled"
+    DENIED = "permission"
+    REFUSED = "bad_request"
+    THROTTLED = "rate_limited"
     UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    TRANSPORT = "transport"
+    MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ kind: Suite
 metadata: {name: my-suite}
 spec:
   prompts: ["{{question}}"]
-  run: {repeats: 1, concurrency: 4, maxTokens: 128}
+  run: {repeats: 1, concurrency: 4}
+  request: {maxTokens: 128}
   tests:
     - id: capital
       vars: {question: "What is the capital of France? Answer with its name."}

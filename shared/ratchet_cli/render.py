@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.records import Pointer, Wait
 
+_SHOWN = 400
+
 
 def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -14,6 +16,11 @@ def moment(at: datetime) -> str:
 def plain(text: str) -> str:
     """What came from outside, on one line, with every character escaped that is not simply seen."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def quoted(text: str) -> str:
+    """What a model said, as much of it as one look takes in."""
+    return f'"{plain(text[:_SHOWN])}"{" and more" if len(text) > _SHOWN else ""}'
 
 
 def place(key: CheckpointKey, step: int | None) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ratchet.adapters.assertions.grade import grade
-from ratchet.application.run_smoke_test import priced, prompts, result
+from ratchet.application.ask import priced, prompts, result
 from ratchet.application.state import find_all, load_alias, load_keyed
+from ratchet.domain.confidence import wilson
 from ratchet.domain.keys import AliasKey, CheckpointKey, Provider
 from ratchet.domain.records import CaseOutcome, CaseResult, Checkpoint, Pointer, Summary
 from ratchet.domain.smoke import Price, summarise
@@ -24,6 +25,7 @@ from ratchet_cli.stores import opened, read_settings
 _ROUNDS = 3
 """So often what was not answered is asked again."""
 _LONGEST_WAIT = 30.0
+_LEVEL = 0.9
 _SECONDS = 3600.0
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
@@ -68,11 +70,12 @@ class Tested:
 
 def run(config: Path, context: str | None, asked: Asked, progress: Progress | None = None) -> list[Tested]:
     """Raises: Problem."""
+    key = _key(asked.checkpoint) if asked.checkpoint else None
     settings = read_settings(config)
     chosen = _chosen(_suites(settings), asked.suites)
     progress = progress or (lambda _: nullcontext(lambda _: None))
-    with opened(settings, context) if asked.checkpoint else nullcontext() as store:
-        target = _recorded(settings, store, asked.checkpoint) if store else _named(settings, asked.target or "")
+    with opened(settings, context) if key else nullcontext() as store:
+        target = _recorded(settings, store, key) if store and key else _named(settings, asked.target or "")
         return [_tested(suite, target, store, progress) for suite in chosen]
 
 
@@ -95,11 +98,14 @@ def _chosen(suites: Mapping[str, Suite], names: Sequence[str]) -> list[Suite]:
     return [suites[name] for name in names or suites]
 
 
-def _recorded(settings: Settings, store: Store, text: str | None) -> _Target:
+def _key(text: str) -> CheckpointKey:
     try:
-        key = CheckpointKey.parse(text or "")
+        return CheckpointKey.parse(text)
     except ValueError as exc:
         raise Problem(f"{text}: not a checkpoint's key; write provider:account:location:job/id", USAGE) from exc
+
+
+def _recorded(settings: Settings, store: Store, key: CheckpointKey) -> _Target:
     found = load_keyed(store, Checkpoint, key)
     if found is None:
         raise Problem(f"no checkpoint {key} is recorded; `ratchet status` shows the jobs that are known")
@@ -215,11 +221,15 @@ def render(tested: Tested) -> str:
     lines = [f"{suite.name} on {plain(tested.label)}"]
     if summary is not None:
         cost = "" if summary.usd is None else f"   {summary.usd:.4f} USD"
-        lines.append(
+        sure = wilson(summary.cases_passed, summary.cases, _LEVEL)
+        always = "" if summary.repeats < 2 else f"   {summary.always_passed}/{summary.cases} in all repeats"
+        lines += [
             f"  {summary.cases_passed}/{summary.cases} cases pass   score {summary.score:.3f}"
             f"   p50 {summary.latency_p50_ms} ms   p95 {summary.latency_p95_ms} ms"
-            f"   {summary.tokens_in + summary.tokens_out} tokens{cost}"
-        )
+            f"   {summary.tokens_in + summary.tokens_out} tokens{cost}",
+            f"  pass rate {sure.low:.3f} to {sure.high:.3f} ({_LEVEL:.0%} Wilson){always}   answers: "
+            + ", ".join(f"{count} {kind}" for kind, count in summary.answers.items()),
+        ]
         for case in summary.failed:
             lines.append(f"  {'FLAKY' if case in summary.flaky else 'FAIL '}  {_reason(tested, case)}")
     lines += [f"  SILENT {case}: {why}" for case, why in sorted(tested.silent.items())]

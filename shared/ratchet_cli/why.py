@@ -2,13 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet.application.state import find, find_all, load, load_alias, load_keyed
 from ratchet.domain.decision import Decision
 from ratchet.domain.keys import AliasKey, CheckpointKey
 from ratchet.domain.policy import Policy
-from ratchet.domain.records import Alias, Checkpoint, Rule, SmokeRun
+from ratchet.domain.records import Alias, CaseResult, Checkpoint, Completion, Rule, SmokeRun, result_key
 from ratchet.domain.rules import Rules
 from ratchet.ports import Query, Store
 from ratchet.runtime.settings import Settings
@@ -115,9 +117,20 @@ def _checkpoint(store: Store, settings: Settings, key: CheckpointKey, as_json: b
     if stored is None:
         raise Problem(f"no checkpoint {key} is recorded; `ratchet status` shows the jobs that are known")
     runs = [s.value for s in find_all(store, SmokeRun, job=str(key.job)) if s.value.checkpoint == key]
+    said = [text for run in runs for text in _said(store, run)]
     if as_json:
-        return json.dumps(of_checkpoint.document(stored.value, runs), indent=2)
-    return of_checkpoint.render(stored.value, runs, _rules(settings), settings.policies_dir, settings.since)
+        return json.dumps(of_checkpoint.document(stored.value, runs, said), indent=2)
+    return of_checkpoint.render(stored.value, runs, said, _rules(settings), settings.policies_dir, settings.since)
+
+
+def _said(store: Store, run: SmokeRun) -> Iterator[Completion]:
+    """What was kept of the answers in the cases that failed, and may still be read."""
+    now = datetime.now(UTC)
+    for each in find_all(store, CaseResult, run=run.key) if run.summary is not None and run.summary.failed else ():
+        result = each.value
+        kept = load(store, Completion, result_key(result.run, result.case, result.repeat))
+        if kept is not None and kept.value.expires_at > now:
+            yield kept.value
 
 
 def _rules(settings: Settings) -> Rules | None:

@@ -25,7 +25,7 @@ from ratchet.domain.keys import CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits
 from ratchet.domain.records import Checkpoint, CheckpointState, Purpose, SmokeRun
 from ratchet.domain.rules import Rules
-from ratchet.domain.suite import Assertion, Case, Suite
+from ratchet.domain.suite import Assertion, Case, Request, Suite
 from ratchet.runtime.clock import SystemClock
 from ratchet.runtime.ids import SystemIds
 from ratchet_cli.processes import free_ports
@@ -66,8 +66,7 @@ def suite() -> Suite:
         cases=cases,
         repeats=1,
         concurrency=CONCURRENCY,
-        max_tokens=64,
-        temperature=0.0,
+        request=Request(max_tokens=64),
         digest="d" * 64,
         text="{}",
     )

@@ -119,6 +119,7 @@ def test_a_checkpoint_is_compared_with_what_serves_case_by_case(home: tuple[Home
     head = f"core on step 200 of vertex job 8812 ({endpoint(9002)})\n  4/4 cases pass   score 1.000"
     assert result.output.startswith(head)
     assert " tokens   0.0" in result.output
+    assert "\n  pass rate 0.597 to 1.000 (90% Wilson)   4/4 in all repeats   answers: 8 ok\n" in result.output
     assert result.output.endswith(
         "  against step 100 of vertex job 8812, which support-router@prod serves:\n"
         "    regressions: none\n"

@@ -278,12 +278,21 @@ def test_the_patch_names_the_version_and_nothing_but_the_checkpoint() -> None:
 
 def test_a_question_carries_its_limits(side: Side) -> None:
     with scripted(Say(side.good)) as script:
-        prompt = Prompt("Hello", system="Be kind.", temperature=0.5, max_tokens=9)
+        prompt = Prompt("Hello", system="Be kind.", temperature=0.5, max_tokens=9, seed=7)
         list(side.at(script.url).generate(side.target, [prompt], 1, 5))
     body = script.asked[0].body
     limit = '"maxOutputTokens": 9' if side is VERTEX else '"max_completion_tokens":9'
     assert limit in body
     assert all(part in body for part in ("Hello", "Be kind.", "0.5"))
+    assert '"seed":7' in body.replace(" ", "")
+
+
+def test_a_question_has_a_time_of_its_own(side: Side) -> None:
+    with scripted(Say({}, silence=2)) as script:
+        began = time.monotonic()
+        (silence,) = next(side.at(script.url).generate(side.target, [Prompt("Hello", timeout=0.2)], 1, 5))
+    assert silence == NoAnswer(0, Silence.TIMEOUT, None, maybe_billed=True)
+    assert time.monotonic() - began < 1.5
 
 
 # Recorded samples.
@@ -417,7 +426,8 @@ def test_how_a_vertex_answer_ended(body: Any, finish: Finish) -> None:
         ({"content": "po"}, "length", Finish.LENGTH),
         ({"content": None}, "length", Finish.EMPTY),
         ({"content": ""}, "stop", Finish.EMPTY),
-        ({"content": None, "refusal": "I cannot."}, "stop", Finish.BLOCKED),
+        ({"content": None, "refusal": "I cannot."}, "stop", Finish.REFUSED),
+        ({"content": "po", "refusal": ""}, "stop", Finish.STOP),
         ({"content": None}, "content_filter", Finish.BLOCKED),
     ],
 )
@@ -427,6 +437,7 @@ def test_how_an_openai_answer_ended(message: Any, reason: str, finish: Finish) -
         (answer,) = ask_all(OPENAI.at(script.url), OPENAI.target)
         OPENAI.at(script.url).probe(OPENAI.target)
     assert answer.finish is finish
+    assert answer.text == ("" if finish in (Finish.EMPTY, Finish.BLOCKED) else message["content"] or message["refusal"])
 
 
 # How it fails.
@@ -518,7 +529,9 @@ def test_a_reply_without_sense_is_unavailable(side: Side, what: str, read: str) 
         if (side, read) == (VERTEX, "list_jobs") and what in LIKE_AN_EMPTY_LIST:
             assert port.list_jobs(LONG_AGO) == []
         elif read == "generate":
-            assert ask_all(port, side.target) == [NoAnswer(0, Silence.UNAVAILABLE, None, what != "redirect")]
+            (silence,) = ask_all(port, side.target)
+            why = Silence.TRANSPORT if what == "torn" else Silence.MALFORMED
+            assert silence == NoAnswer(0, why, None, what != "redirect")
         else:
             with pytest.raises(Unavailable):
                 reads(side, port)[read]()
@@ -546,7 +559,7 @@ def test_nobody_listens(side: Side) -> None:
         taken.close()
         with pytest.raises(Unavailable):
             port.probe(side.target)
-        assert ask_all(port, side.target) == [NoAnswer(0, Silence.UNAVAILABLE, None, maybe_billed=False)]
+        assert ask_all(port, side.target) == [NoAnswer(0, Silence.TRANSPORT, None, maybe_billed=False)]
 
 
 @pytest.mark.parametrize("say", [Say({}, silence=2), Say({"a": "b" * 100}, drip=0.05)], ids=["silent", "dripping"])
@@ -556,7 +569,7 @@ def test_a_call_ends_in_time(side: Side, say: Say) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable):
             port.get_job(side.job)
-        assert ask_all(port, side.target) == [NoAnswer(0, Silence.UNAVAILABLE, None, maybe_billed=True)]
+        assert ask_all(port, side.target) == [NoAnswer(0, Silence.TIMEOUT, None, maybe_billed=True)]
         assert time.monotonic() - began < 1.8
         assert len(script.asked) == 2
 

@@ -564,9 +564,39 @@ class TestQueries:
         assert found == read(store, JOB)
         assert commit(store, Replace(JOB, {"next_look_at": None}, found.token)) is Commit.COMMITTED
 
+    def test_what_expires_looks_like_any_other_document(self, store: Store) -> None:
+        data = {"text": "so", "expires_at": format_time(NOON + timedelta(days=9999))}
+        found = put(store, COMPLETION, **data)
+        assert found.data == data
+        assert commit(store, Replace(COMPLETION, {**data, "text": "no"}, found.token)) is Commit.COMMITTED
+        assert read(store, COMPLETION).data == {**data, "text": "no"}
+
     def test_a_query_for_what_no_document_holds_is_refused(self, store: Store) -> None:
         with pytest.raises(PermanentError):
             store.query(Query("jobs", order="next_look_at", at_most="\ud800"))
+
+
+COMPLETION = Key("completions", "one")
+
+
+def test_what_has_expired_is_gone_when_a_process_begins(tmp_path: Path) -> None:
+    past, coming = ({"expires_at": format_time(datetime.now(UTC) + timedelta(hours=n))} for n in (-1, 1))
+    with stores.sqlite_file(tmp_path / "store.sqlite") as first:
+        put(first.store, COMPLETION, **past)
+        put(first.store, Key("completions", "two"), **coming)
+        put(first.store, JOB, note="stays")
+    with stores.sqlite_file(tmp_path / "store.sqlite") as second:
+        assert second.store.get(COMPLETION) is None
+        assert second.store.get(Key("completions", "two")) is not None
+        assert second.store.get(JOB) is not None
+
+
+@pytest.mark.emulators
+def test_what_expires_has_the_timestamp_that_firestore_deletes_by(firestore_emulator: str) -> None:
+    with stores.firestore_emulated(firestore_emulator) as opened:
+        put(opened.store, COMPLETION, expires_at=format_time(NOON))
+        raw = opened.store._client.collection("completions").document("one").get().to_dict()
+    assert raw["ttl"] == NOON
 
 
 IDS = ["a", "b", "кл.c", "__d__"]

@@ -82,8 +82,6 @@ def _suite(name: str, budget: Budget) -> Suite:
         repeats=1,
         # One at a time, what is spent beyond a budget is known to the case.
         concurrency=2 if budget == Budget() else 1,
-        max_tokens=16,
-        temperature=0,
         digest=digest("suite", name, str(budget)),
         text="{}",
         budget=budget,

@@ -81,8 +81,10 @@ metadata: {name: core}
 spec:
   prompts: ["Say {{word}}"]
   run:
-    {repeats: 2, concurrency: 3, maxTokens: 64, temperature: 0.5, order: shuffled, seed: 7,
-     budget: {usd: 1.5, tokens: 9000, wall: 8m}}
+    {repeats: 2, concurrency: 3, order: shuffled, seed: 7, budget: {usd: 1.5, tokens: 9000, wall: 8m}}
+  probe: {patience: 2h}
+  request: {system: Be brief., maxTokens: 64, temperature: 0.5, seed: 11, timeout: 8s}
+  keep: {outputs: failed, ttl: 240h, redact: [phone, email]}
   casePass: {minPassRate: 0.5}
   defaultTest: {vars: {other: x}, assert: [{type: latency, threshold: 500}]}
   tests:

@@ -98,4 +98,4 @@ def test_a_budget_of_time_counts_from_the_first_case_over_all_continuations() ->
     world.sweep(30)
     run = the_run(world)
     assert (run.outcome, run.last) == (RunOutcome.INCONCLUSIVE, True)
-    assert run.reason.startswith("the budget of 0:10:00 is spent")
+    assert run.reason.startswith("the budget of 10m is spent")

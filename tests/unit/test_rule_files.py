@@ -203,7 +203,7 @@ KEPT = """{"kind":"PromotionPolicy","metadata":{"name":"prod"},"spec":{"alias":"
 "gates":[{"id":"quality","metric":"suites.core.pass_rate","pass":[">= 0.9"]}],"line":"router","mode":"dryRun",\
 "select":{"baseModels":[],"labels":{},"providers":["openai","vertex"]},\
 "settle":{"maxWait":"24h","until":"jobTerminal"}},\
-"suiteDigests":{"core":"a8b62c8622c31857cff96d6a756940618931c63b9c116887a6e8cef58aed674e"}}"""
+"suiteDigests":{"core":"d2f07fdd93ca68b6d0879306c22f36b876bdc3d3d57b1b663d4287e3d76e902d"}}"""
 
 
 def test_what_an_earlier_release_kept_is_read_under_the_digest_that_it_was_kept_by(folders: Folders) -> None:

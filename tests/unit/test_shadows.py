@@ -32,7 +32,7 @@ def test_a_shadow_is_judged_against_what_really_serves() -> None:
     world = both()
     world.hint(world.job("8812", {100: 1.0}))
     world.hint(world.job("8813", {300: 1.0}))
-    last = [decision for decision in world.decisions() if decision.alias == SHADOW][-1]
+    (last,) = [each for each in world.decisions() if each.alias == SHADOW and each.job and each.job.id == "8813"]
     assert (last.outcome, last.standing.current.job.id) == (Outcome.KEPT_CURRENT, "8812")  # type: ignore[union-attr]
 
 

@@ -115,8 +115,18 @@ SUITE_REFUSALS: list[tuple[str, str, str]] = [
     (ASSERT, "{type: cost}", "8: cost has no threshold above 0, add threshold: 0.002, in USD"),
     ("  tests:", "  run: {repeats: 0}\n  tests:", "5: `repeats` does not fit, it should be greater than or equal to 1"),
     ("  tests:", "  run: {repeats: 21}\n  tests:", "5: `repeats` does not fit, it should be less than or equal to 20"),
-    ("  tests:", "  run: {temperature: 2.1}\n  tests:",
+    ("  tests:", "  request: {temperature: 2.1}\n  tests:",
      "5: `temperature` does not fit, it should be less than or equal to 2"),
+    ("  tests:", "  request: {timeout: 8}\n  tests:", "5: `timeout` is not a text, put it in quotes"),
+    ("  tests:", "  request: {seed: -1}\n  tests:",
+     "5: `seed` does not fit, it should be greater than or equal to 0"),
+    ("  tests:", "  request: {maxTokens: 8193}\n  tests:",
+     "5: `maxTokens` does not fit, it should be less than or equal to 8192"),
+    ("  tests:", "  probe: {patience: 25h}\n  tests:",
+     "5: nothing waits longer than a day for an endpoint, write 24h"),
+    ("  tests:", "  keep: {outputs: all}\n  tests:", "5: `outputs` is 'all', use none or failed"),
+    ("  tests:", "  keep: {redact: [name]}\n  tests:", "5: `redact` is 'name', use email or card or phone"),
+    ("  tests:", "  keep: {redact: [email, email]}\n  tests:", "5: the kind `email` is there twice, keep one of them"),
     ("  tests:", "  runs: {}\n  tests:", "5: unknown key `runs`, did you mean `run`?"),
     ("id: one", "id: a/b", "6: the id 'a/b' does not fit, use at most 64 letters, digits, . _ -"),
     (TESTS, TESTS + TESTS.removeprefix("  tests:\n"), "9: the id `one` is there twice, give each test its own id"),
@@ -136,7 +146,9 @@ def test_a_suite_is_refused_with_its_line_and_mend_row60(folders: Folders, old: 
 
 
 ALLOWED = [
-    ("  tests:", "  run: {repeats: 20, concurrency: 64, maxTokens: 8192, temperature: 2}\n  tests:"),
+    ("  tests:", "  run: {repeats: 20, concurrency: 64}\n  tests:"),
+    ("  tests:", "  request: {maxTokens: 8192, temperature: 2, seed: 0, timeout: 1s, system: ''}\n  tests:"),
+    ("  tests:", "  probe: {patience: 24h}\n  keep: {outputs: none, ttl: 1s, redact: []}\n  tests:"),
     ("{word: hi}", "{word: 9007199254740992}"),
     ("  tests:", "  run: {order: shuffled, seed: 7, budget: {usd: 0.01, tokens: 1, wall: 8m}}\n  tests:"),
     ("  tests:", "  casePass: {minPassRate: 1}\n  tests:"),
@@ -182,7 +194,7 @@ def test_a_case_has_the_tags_of_its_metadata_in_order(folders: Folders) -> None:
 
 def test_a_suite_without_tags_has_the_digest_that_it_had_before_there_were_any(folders: Folders) -> None:
     digest = load_rules(*folders).suites["core"].digest
-    assert digest == "a8b62c8622c31857cff96d6a756940618931c63b9c116887a6e8cef58aed674e"
+    assert digest == "d2f07fdd93ca68b6d0879306c22f36b876bdc3d3d57b1b663d4287e3d76e902d"
 
 
 def test_a_template_stands_for_the_assertion_that_refers_to_it(folders: Folders) -> None:

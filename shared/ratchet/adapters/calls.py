@@ -73,7 +73,7 @@ _SILENCE: Mapping[type[ProviderError], Silence] = {
 
 def unusable() -> Failed:
     """A reply came, and makes no sense."""
-    return Failed(Unavailable(), maybe_billed=True)
+    return Failed(Unavailable(), maybe_billed=True, why=Silence.MALFORMED)
 
 
 def status_failure(status: int, headers: Mapping[str, str]) -> Failed:
@@ -94,14 +94,16 @@ def status_failure(status: int, headers: Mapping[str, str]) -> Failed:
             now = _http_date(headers.get("date", "")) or datetime.now(UTC)
             error = Throttled(retry_after(headers.get("retry-after"), now))
         case _:
-            error = Unavailable()
+            why = Silence.MALFORMED if status < 400 else Silence.UNAVAILABLE
+            return Failed(Unavailable(), maybe_billed=billed, why=why)
     return Failed(error, maybe_billed=billed)
 
 
 def transport_failure(exc: BaseException | None) -> Failed:
     """What broke below HTTP. Only a connection that was never made is surely free."""
     unreached = isinstance(exc, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    return Failed(Unavailable(), maybe_billed=not unreached)
+    why = Silence.TIMEOUT if isinstance(exc, httpx2.TimeoutException) else Silence.TRANSPORT
+    return Failed(Unavailable(), maybe_billed=not unreached, why=why)
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
@@ -161,17 +163,10 @@ def words(value: object) -> Mapping[str, str]:
     return {key: said for key, said in pairs if isinstance(key, str) and isinstance(said, str)}
 
 
-def answer(
-    index: int, said: str, *, blocked: bool, cut: bool, began: float, tokens_in: object, tokens_out: object
-) -> Answer:
-    """An answer of the model, kept to 16 KiB, with the hash of all of it. Nothing but stop and length carries text."""
-    if blocked:
-        finish = Finish.BLOCKED
-    elif not said:
-        finish = Finish.EMPTY
-    else:
-        finish = Finish.LENGTH if cut else Finish.STOP
-    kept = said if finish in (Finish.STOP, Finish.LENGTH) else ""
+def answer(index: int, said: str, ended: Finish, *, began: float, tokens_in: object, tokens_out: object) -> Answer:
+    """An answer of the model, kept to 16 KiB, with the hash of all of it. Of a blocked one, no text is believed."""
+    kept = "" if ended is Finish.BLOCKED else said
+    finish = ended if kept or ended is Finish.BLOCKED else Finish.EMPTY
     return Answer(
         index=index,
         # JSON may escape half a surrogate pair, which UTF-8 cannot hold.
@@ -200,7 +195,7 @@ async def attempt(call: Callable[[], Awaitable[T]], timeout: float) -> T:
         async with asyncio.timeout(timeout):
             return await call()
     except TimeoutError as exc:
-        raise Failed(Unavailable(), maybe_billed=True) from exc
+        raise Failed(Unavailable(), maybe_billed=True, why=Silence.TIMEOUT) from exc
     except httpx2.HTTPError as exc:
         raise transport_failure(exc) from exc
     except UnicodeEncodeError as exc:

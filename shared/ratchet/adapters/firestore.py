@@ -16,7 +16,7 @@ from google.cloud import firestore
 
 from ratchet import deadline
 from ratchet.domain import documents
-from ratchet.domain.codec import format_time
+from ratchet.domain.codec import format_time, parse_time
 from ratchet.domain.documents import Standing
 from ratchet.ports import (
     QUERIES,
@@ -118,13 +118,14 @@ class FirestoreStore:
         for write in writes:
             reference = self._reference(write.key)
             if isinstance(write, Create):
-                batch.create(reference, {**write.data, "version": 1, "op_id": op_id, "looks": 0})
+                envelope = {"version": 1, "op_id": op_id, "looks": 0}
+                batch.create(reference, {**write.data, **envelope, **_time_to_live(write.data)})
                 continue
             option = self._client.write_option(last_update_time=marks[write.key])
             match write:
                 case Replace(data=data, expected=expected):
                     envelope = {"version": expected.version + 1, "op_id": op_id, "looks": 0}
-                    batch.replace(reference, {**data, **envelope}, option)
+                    batch.replace(reference, {**data, **envelope, **_time_to_live(data)}, option)
                 case Postpone(next_look_at=moment):
                     timer = {"next_look_at": format_time(moment), "looks": firestore.Increment(1)}
                     batch.update(reference, timer, option)
@@ -152,6 +153,11 @@ class FirestoreStore:
         if query.after:
             select = select.start_after({**cursor, "__name__": self._reference(query.after.key)})
         return select
+
+
+def _time_to_live(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Firestore deletes by a timestamp alone, and our times are texts."""
+    return {"ttl": parse_time(data[documents.EXPIRY])} if data.get(documents.EXPIRY) else {}
 
 
 class _Batch(firestore.WriteBatch):

@@ -4,6 +4,7 @@ The SDK does not validate replies: a 200 may come out as an object full of None,
 looked at here before anybody believes it. OpenAI has no default checkpoint: the name that is called is the choice.
 """
 
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -17,7 +18,7 @@ import openai
 from ratchet.adapters import calls
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
-from ratchet.ports import Answer, CheckpointView, JobView, NoAnswer, PermanentError, Prompt, Refused
+from ratchet.ports import Answer, CheckpointView, Finish, JobView, NoAnswer, PermanentError, Prompt, Refused
 
 _STATES: Mapping[str, JobState] = {
     "validating_files": JobState.PENDING,
@@ -146,10 +147,13 @@ class OpenAIProvider:
             "messages": messages,
             "temperature": prompt.temperature,
             "max_completion_tokens": prompt.max_tokens,
+            **({} if prompt.seed is None else {"seed": prompt.seed}),
         }
         began = time.monotonic()
         # `chat.completions.create` checks what we wrote and rebuilds what came, unvalidated: a third of a call's work.
-        reply: Any = await self._call(lambda: self._client.post("/chat/completions", cast_to=object, body=body))
+        reply: Any = await self._call(
+            lambda: self._client.post("/chat/completions", cast_to=object, body=body), prompt.timeout
+        )
         try:
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             message, finished = choice["message"], choice.get("finish_reason")
@@ -157,11 +161,16 @@ class OpenAIProvider:
             tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
         except calls.NONSENSE as exc:
             raise calls.unusable() from exc
+        if finished == "content_filter":
+            ended = Finish.BLOCKED
+        elif calls.text(refusal) is not None:
+            said, ended = refusal, Finish.REFUSED
+        else:
+            ended = Finish.LENGTH if finished == "length" else Finish.STOP
         return calls.answer(
             index,
-            said if isinstance(said, str) else "",
-            blocked=bool(refusal) or finished == "content_filter",
-            cut=finished == "length",
+            calls.text(said) or "",
+            ended,
             began=began,
             tokens_in=tokens[0],
             tokens_out=tokens[1],
@@ -203,9 +212,9 @@ class OpenAIProvider:
             return items, None
         return items, calls.text(getattr(items[-1], "id", None))
 
-    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(self, call: Callable[[], Awaitable[Any]], timeout: float = math.inf) -> Any:
         try:
-            return await calls.attempt(call, self._timeout)
+            return await calls.attempt(call, min(self._timeout, timeout))
         except openai.APIStatusError as exc:
             raise calls.status_failure(exc.status_code, exc.response.headers) from exc
         except openai.APIConnectionError as exc:

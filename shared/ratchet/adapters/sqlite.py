@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -161,6 +162,8 @@ class SqliteStore:
             for statement in _SCHEMA.values():
                 connection.execute(statement)
             connection.execute("COMMIT")
+        # No service deletes here what has expired; every process begins with it.
+        connection.execute(_FORGET, [format_time(datetime.now(UTC))])
         return connection
 
 
@@ -229,7 +232,13 @@ def _indexes() -> Iterator[tuple[str, str]]:
             yield name, f"CREATE INDEX IF NOT EXISTS {name} ON documents ({columns}) WHERE collection = '{collection}'"
 
 
-_SCHEMA = {"documents": _TABLE, **dict(_indexes())}
+_EXPIRY = _field(documents.EXPIRY)
+_SCHEMA = {
+    "documents": _TABLE,
+    **dict(_indexes()),
+    "by_expiry": f"CREATE INDEX IF NOT EXISTS by_expiry ON documents ({_EXPIRY}) WHERE {_EXPIRY} IS NOT NULL",
+}
+_FORGET = f"DELETE FROM documents WHERE {_EXPIRY} IS NOT NULL AND {_EXPIRY} <= ?"  # noqa: S608
 
 
 def _select(query: Query) -> tuple[str, list[Any]]:

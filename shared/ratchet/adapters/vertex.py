@@ -4,6 +4,7 @@ A name that is not in our own project and location is never called: a forged or 
 prompts, or a change of default, to somebody else's resource.
 """
 
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -20,7 +21,7 @@ from google.oauth2.credentials import Credentials
 from ratchet.adapters import calls
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
-from ratchet.ports import Answer, CheckpointView, Denied, JobView, NoAnswer, PermanentError, Prompt, Unavailable
+from ratchet.ports import Answer, CheckpointView, Denied, Finish, JobView, NoAnswer, PermanentError, Prompt, Unavailable
 
 # Every state that is not here, known or not yet known to us, has not ended.
 _STATES: Mapping[str, JobState] = {
@@ -171,10 +172,12 @@ class VertexProvider:
             system_instruction=prompt.system,
             temperature=prompt.temperature,
             max_output_tokens=prompt.max_tokens,
+            seed=prompt.seed,
         )
         began = time.monotonic()
         reply: types.GenerateContentResponse = await self._call(
-            lambda: self._client.models.generate_content(model=target, contents=prompt.text, config=config)
+            lambda: self._client.models.generate_content(model=target, contents=prompt.text, config=config),
+            prompt.timeout,
         )
         usage, feedback = reply.usage_metadata, reply.prompt_feedback
         if not (reply.candidates or feedback or usage):
@@ -183,13 +186,16 @@ class VertexProvider:
         parts = (candidate.content and candidate.content.parts) or []
         said = "".join(part.text for part in parts if part.text and not part.thought)
         reason = candidate.finish_reason.value if candidate.finish_reason else ""
+        if reason in _BLOCKED or (feedback and feedback.block_reason):
+            ended = Finish.BLOCKED
+        else:
+            ended = Finish.LENGTH if reason == "MAX_TOKENS" else Finish.STOP
         # Thinking is paid for like output.
         spent = ((usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)) if usage else 0
         return calls.answer(
             index,
             said,
-            blocked=reason in _BLOCKED or bool(feedback and feedback.block_reason),
-            cut=reason == "MAX_TOKENS",
+            ended,
             began=began,
             tokens_in=usage and usage.prompt_token_count,
             tokens_out=spent,
@@ -231,9 +237,9 @@ class VertexProvider:
         if place is None or place[0] != collection or ("@" in place[1]) != (collection == "models"):
             raise PermanentError("endpoint_foreign")
 
-    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(self, call: Callable[[], Awaitable[Any]], timeout: float = math.inf) -> Any:
         try:
-            return await calls.attempt(call, self._timeout)
+            return await calls.attempt(call, min(self._timeout, timeout))
         except errors.APIError as exc:
             headers = getattr(exc.response, "headers", {})
             raise calls.status_failure(exc.code, headers) from exc

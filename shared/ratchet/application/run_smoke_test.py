@@ -4,22 +4,21 @@ A run belongs to whoever holds its lease. Whatever keeps the model from answerin
 not the model's fault: the run waits, and in the end is inconclusive, never failed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ratchet import log
+from ratchet.application.ask import Asking, Judge, ask, hardest, results_of
 from ratchet.application.gather import ATTEMPTS
 from ratchet.application.record_checkpoint import LOST_MESSAGE
-from ratchet.application.state import Stored, create, find_all, key_of, load, load_keyed, remember_rule
+from ratchet.application.state import Stored, load, load_keyed, remember_rule
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
-from ratchet.domain.grading import Grade
 from ratchet.domain.keys import AliasKey, JobKey, digest
 from ratchet.domain.limits import DENIED_WAIT, Limits, backoff
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import (
-    CaseResult,
     Checkpoint,
     CheckpointState,
     Lease,
@@ -30,33 +29,26 @@ from ratchet.domain.records import (
     run_key,
 )
 from ratchet.domain.rules import Rules
-from ratchet.domain.smoke import Price, calls_allowed, overspent, summarise
-from ratchet.domain.suite import Case, Suite
+from ratchet.domain.smoke import Price, calls_allowed, summarise
+from ratchet.domain.spans import span_text
+from ratchet.domain.suite import Suite
 from ratchet.ports import (
-    Answer,
     Bus,
     Clock,
     Commit,
     Denied,
     Ids,
-    NoAnswer,
     NotFound,
     PermanentError,
-    Prompt,
     ProviderError,
     ProviderPort,
     Providers,
-    Silence,
     Store,
     Throttled,
 )
 
-Judge = Callable[[Case, Answer], Grade]
-
-SILENT_FOR = timedelta(hours=24)
 FIRST = "-"
 """The occasion of a checkpoint's own gate run; whoever wants another one asks for it, and is told of its end."""
-_RESULTS_PER_BATCH = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +60,6 @@ class _World:
     clock: Clock
     ids: Ids
     limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """What is asked of whom, and by what it is judged."""
-
-    port: ProviderPort
-    target: str
-    suite: Suite
-    price: Price | None
-    judge: Judge
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """What one pass over the open cases brought."""
-
-    silences: Sequence[NoAnswer]
-    billed: int
 
 
 def run_smoke_test(
@@ -124,14 +97,14 @@ def run_smoke_test(
     if not isinstance(run, Stored):
         return run
     try:
-        with_probe = _probe(world, port, run, checkpoint.target)
+        with_probe = _probe(world, port, run, checkpoint.target, suite.patience)
         if not isinstance(with_probe, Stored):
             return with_probe
         price = prices.get(checkpoint.base_model)
         if price is None and suite.budget.usd is not None:
             words = f"the budget is in USD, and prices in ratchet.yaml lack {checkpoint.base_model}"
             return _finish(world, with_probe, RunOutcome.INCONCLUSIVE, words, last=True)
-        asking = _Asking(port, checkpoint.target, suite, price, judge)
+        asking = Asking(store, clock, ids, port, checkpoint.target, suite, price, judge, limits.slice)
         return _cases(world, asking, with_probe)
     except PermanentError as error:
         # The target is one that we may never call. The wait for it ends, or the timer would bring it back; once the
@@ -197,23 +170,25 @@ def _reread(world: _World, run: SmokeRun) -> Stored[SmokeRun] | Outcome:
     return stored
 
 
-def _probe(world: _World, port: ProviderPort, run: Stored[SmokeRun], target: str) -> Stored[SmokeRun] | Outcome:
-    """Does the endpoint answer at all? Asked until it once did; silent for a day, the wait ends."""
+def _probe(
+    world: _World, port: ProviderPort, run: Stored[SmokeRun], target: str, patience: timedelta
+) -> Stored[SmokeRun] | Outcome:
+    """Does the endpoint answer at all? Asked until it once did; silent for too long, the wait ends."""
     if run.value.probed:
         return run
     try:
         port.probe(target)
     except ProviderError as error:
-        return _wait(world, run, error, "the endpoint does not answer")
+        return _wait(world, run, error, "the endpoint does not answer", patience)
     return Stored(replace(run.value, probed=True), run.snapshot)
 
 
-def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str) -> Outcome:
-    """Give the lease back and come again; after a day of silence, give up."""
+def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str, patience: timedelta) -> Outcome:
+    """Give the lease back and come again; after so long a silence, give up."""
     now = world.clock.now()
     code = type(error).__name__
-    if now - run.value.started_at >= SILENT_FOR:
-        return _finish(world, run, RunOutcome.INCONCLUSIVE, f"{what} for 24 hours ({code})", last=True)
+    if now - run.value.started_at >= patience:
+        return _finish(world, run, RunOutcome.INCONCLUSIVE, f"{what} for {span_text(patience)} ({code})", last=True)
     if isinstance(error, Denied):
         log.emit(log.Event.PROVIDER_DENIED, checkpoint=str(run.value.checkpoint))
         delay = DENIED_WAIT
@@ -233,120 +208,38 @@ def _wait(world: _World, run: Stored[SmokeRun], error: ProviderError, what: str)
     return Deferred(now + delay)
 
 
-def _cases(world: _World, asking: _Asking, run: Stored[SmokeRun]) -> Outcome:
+def _cases(world: _World, asking: Asking, run: Stored[SmokeRun]) -> Outcome:
     """Ask what is still open, store what is answered, and see whether that settles the run."""
     suite = asking.suite
     asked_at = run.value.asked_at or world.clock.now()
-    done = _results(world, run.value)
+    done = results_of(world.store, run.value)
     calls, allowed = suite.calls(), calls_allowed(suite)
     todo = [(case, repeat) for case, repeat in calls if (case.id, repeat) not in done]
     allowance = allowed - run.value.billed
-    this_round = _ask(world, asking, run.value, todo[: max(allowance, 0)], done, asked_at)
+    this_round = ask(asking, run.value, todo[: max(allowance, 0)], done.values(), asked_at)
     billed = run.value.billed + this_round.billed
-    run = Stored(replace(run.value, billed=billed, probed=True, asked_at=asked_at), run.snapshot)
-    done = _results(world, run.value)
+    counts = Counter(run.value.unanswered) + Counter(str(silence.why) for silence in this_round.silences)
+    unanswered = dict(sorted(counts.items()))
+    asked = replace(run.value, billed=billed, unanswered=unanswered, probed=True, asked_at=asked_at)
+    run = Stored(asked, run.snapshot)
+    done = results_of(world.store, run.value)
     missing = len(calls) - len(done)
     if missing == 0:
         summary = summarise(tuple(done.values()), suite, asking.price)
         passed = not summary.failed
         run = Stored(replace(run.value, summary=summary), run.snapshot)
         return _finish(world, run, RunOutcome.PASS if passed else RunOutcome.FAIL, "", last=True)
-    spent = overspent(suite.budget, tuple(done.values()), asking.price, asked_at, world.clock.now())
-    if spent:
+    if this_round.spent:
         # Another attempt would spend as much again.
-        reason = f"{spent}, and {missing} cases are not answered"
+        reason = f"{this_round.spent}, and {missing} cases are not answered"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=True)
     if run.value.billed >= allowed:
         reason = f"{missing} cases were not answered in {run.value.billed} calls"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
     if this_round.silences:
-        return _wait(world, run, _hardest(this_round.silences), f"{missing} cases are not answered")
+        what = f"{missing} cases are not answered"
+        return _wait(world, run, hardest(this_round.silences), what, suite.patience)
     return _continue(world, run)
-
-
-def _ask(
-    world: _World,
-    asking: _Asking,
-    run: SmokeRun,
-    asked: Sequence[tuple[Case, int]],
-    done: Mapping[tuple[str, int], CaseResult],
-    asked_at: datetime,
-) -> _Round:
-    suite, price = asking.suite, asking.price
-    known = list(done.values())
-    if overspent(suite.budget, known, price, asked_at, world.clock.now()):
-        return _Round((), 0)
-    silences: list[NoAnswer] = []
-    billed = 0
-    with closing(
-        asking.port.generate(asking.target, prompts(suite, asked), suite.concurrency, world.limits.slice)
-    ) as answers:
-        for together in answers:
-            results = []
-            for reply in together:
-                case, repeat = asked[reply.index]
-                if isinstance(reply, NoAnswer):
-                    silences.append(reply)
-                    # A refusal costs nothing, yet asking the same again for ever would be no better.
-                    billed += reply.maybe_billed or reply.why is Silence.REFUSED
-                    continue
-                billed += 1
-                answer = priced(reply, price)
-                grade = asking.judge(case, answer)
-                results.append(result(run.key, run.lease.fence, case, repeat, answer, grade))
-            _store_results(world, results)
-            known += results
-            if overspent(suite.budget, known, price, asked_at, world.clock.now()):
-                break
-    return _Round(silences, billed)
-
-
-def prompts(suite: Suite, calls: Sequence[tuple[Case, int]]) -> list[Prompt]:
-    return [Prompt(case.prompt, temperature=suite.temperature, max_tokens=suite.max_tokens) for case, _ in calls]
-
-
-def priced(answer: Answer, price: Price | None) -> Answer:
-    return answer if price is None else replace(answer, usd=price.usd(answer.tokens_in, answer.tokens_out))
-
-
-def result(run: str, fence: int, case: Case, repeat: int, answer: Answer, grade: Grade) -> CaseResult:
-    return CaseResult(
-        run=run,
-        case=case.id,
-        repeat=repeat,
-        fence=fence,
-        outcome=grade.outcome,
-        reason=grade.reason,
-        answer_sha256=answer.sha256,
-        latency_ms=answer.latency_ms,
-        tokens_in=answer.tokens_in,
-        tokens_out=answer.tokens_out,
-        score=grade.score,
-        metrics=grade.metrics,
-    )
-
-
-def _store_results(world: _World, results: Sequence[CaseResult]) -> None:
-    """Create each once. A batch in which one exists fails whole: drop the existing, send the rest."""
-    for start in range(0, len(results), _RESULTS_PER_BATCH):
-        batch = list(results[start : start + _RESULTS_PER_BATCH])
-        while batch and world.store.commit([create(result) for result in batch], world.ids.fresh()) is Commit.CONFLICT:
-            batch = [result for result in batch if world.store.get(key_of(result)) is None]
-
-
-def _results(world: _World, run: SmokeRun) -> Mapping[tuple[str, int], CaseResult]:
-    found = find_all(world.store, CaseResult, run=run.key)
-    return {(result.value.case, result.value.repeat): result.value for result in found}
-
-
-def _hardest(silences: Sequence[NoAnswer]) -> ProviderError:
-    """The reason to wait the longest for."""
-    if any(silence.why is Silence.DENIED for silence in silences):
-        return Denied()
-    throttled = [silence for silence in silences if silence.why is Silence.THROTTLED]
-    if throttled:
-        return Throttled(max((silence.retry_after or 0 for silence in throttled), default=0))
-    return NotFound() if all(silence.why is Silence.NOT_FOUND for silence in silences) else ProviderError()
 
 
 def _continue(world: _World, run: Stored[SmokeRun]) -> Outcome:

@@ -11,6 +11,7 @@ from ratchet.domain.records import (
     Alias,
     CaseResult,
     Checkpoint,
+    Completion,
     DeadLetterRecord,
     HistoryRow,
     Job,
@@ -22,7 +23,19 @@ from ratchet.domain.records import (
 )
 from ratchet.ports import Create, Ids, Key, Query, Replace, Snapshot, Store, Write
 
-Record = Alias | CaseResult | Checkpoint | DeadLetterRecord | Decision | HistoryRow | Job | Model | Rule | SmokeRun
+Record = (
+    Alias
+    | CaseResult
+    | Checkpoint
+    | Completion
+    | DeadLetterRecord
+    | Decision
+    | HistoryRow
+    | Job
+    | Model
+    | Rule
+    | SmokeRun
+)
 R = TypeVar("R", bound=Record)
 
 
@@ -48,7 +61,7 @@ def key_of(record: Record) -> Key:
             identity = digest(str(record.key))
         case SmokeRun():
             identity = record.key
-        case CaseResult():
+        case CaseResult() | Completion():
             identity = result_key(record.run, record.case, record.repeat)
         case Decision():
             identity = record.id

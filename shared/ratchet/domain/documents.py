@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-ENVELOPE = frozenset({"version", "op_id", "looks"})
+ENVELOPE = frozenset({"version", "op_id", "looks", "ttl"})
 """What an adapter stores beside a document's own fields."""
+EXPIRY = "expires_at"
+"""Whatever has this field is to be deleted after that time; whoever reads it looks at the time."""
 
 MAX_WRITES = 20
 MAX_NAME_BYTES = 1_500

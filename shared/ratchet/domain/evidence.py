@@ -276,6 +276,7 @@ def _of_run(run: SmokeRun, summary: Summary, paired: Summary | None) -> Sequence
 
     found = [
         ("pass_rate", rate(summary.cases_passed, summary.cases)),
+        ("pass_hat_k", rate(summary.always_passed, summary.cases)),
         ("error_rate", rate(summary.error_cases, summary.cases)),
         ("score", number(summary.score)),
         ("cases", number(summary.cases)),

@@ -13,6 +13,7 @@ from ratchet.domain.evidence import Candidate, Measured, is_paired, measure, sui
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import Comparison, Condition, Gate, Missing, Policy, Sameness
 from ratchet.domain.records import CheckpointState
+from ratchet.domain.spans import span_text
 
 
 class Verdict(StrEnum):
@@ -120,8 +121,8 @@ def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime, as_of
             missing.append(f"suite {wanted.suite} has {facts.cases} cases, {wanted.min_cases} are needed")
         elif facts.repeats < wanted.min_repeats:
             missing.append(f"suite {wanted.suite} repeats {facts.repeats} times, {wanted.min_repeats} are needed")
-        elif wanted.suite in old:
-            missing.append(f"the run of suite {wanted.suite} is older than {wanted.max_age}")
+        elif wanted.max_age is not None and wanted.suite in old:
+            missing.append(f"the run of suite {wanted.suite} is older than {span_text(wanted.max_age)}")
     missing += [found for metric in policy.metrics if isinstance(found := measure(candidate, metric, now), str)]
     return missing
 

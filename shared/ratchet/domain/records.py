@@ -150,7 +150,7 @@ class Summary:
     An error is a reply without usable text, and no pass. A case has passed when as many of its repeats have as the
     suite asks; `failed` names those that have not, `flaky` those that passed sometimes. `tags` names the cases of each
     tag. `score` is the mean over the replies, and so are `metrics`, each over those that have it. `usd` is what it
-    cost, where the prices are known.
+    cost, where the prices are known. `answers` counts all replies by their class.
     """
 
     total: int
@@ -170,17 +170,24 @@ class Summary:
     metrics: Mapping[str, float] = field(default_factory=dict)
     usd: float | None = None
     unjudged: int = 0
+    answers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cases_passed(self) -> int:
         return self.cases - len(self.failed)
+
+    @property
+    def always_passed(self) -> int:
+        """Cases of which every repeat has passed; over all cases it is the field's pass^k."""
+        return self.cases - len({*self.failed, *self.flaky})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeRun:
     """`occasion`: of a gate `-`, or the number of the run that renews it; of a baseline the job that it is compared
     for; of a watch `serial.n`. `alias` is who asked, and is told of the end; a gate's is told by its checkpoint.
-    `asked_at`: when its first case was asked. `last` once it has ended and no further attempt follows: only then it is
+    `asked_at`: when its first case was asked; `unanswered` counts the calls since that brought nothing, by their class.
+    `last` once it has ended and no further attempt follows: only then it is
     evidence.
     """
 
@@ -200,6 +207,7 @@ class SmokeRun:
     probed: bool = False
     asked_at: datetime | None = None
     billed: int = 0
+    unanswered: Mapping[str, int] = field(default_factory=dict)
     waits: int = 0
     not_before: datetime | None = None
     outcome: RunOutcome | None = None
@@ -217,10 +225,21 @@ class CaseOutcome(StrEnum):
     UNJUDGED = "unjudged"
 
 
+class AnswerClass(StrEnum):
+    """What a model's own answer is. `error`: there is text, and it cannot be judged."""
+
+    OK = "ok"
+    WRONG = "wrong"
+    EMPTY = "empty"
+    BLOCKED = "blocked"
+    REFUSED = "refused"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """Created once per (run, case, repeat); a result of any fence counts. Holds no text of the model. `metrics` are the
-    scores of the assertions that have a metric's name.
+    scores of the assertions that have a metric's name. `answer` of None: it is older than the classes.
     """
 
     COLLECTION: ClassVar[str] = "case_results"
@@ -237,6 +256,20 @@ class CaseResult:
     tokens_out: int
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    answer: AnswerClass | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model has said in a case that failed, where its suite asks to keep that; until then, and no longer."""
+
+    COLLECTION: ClassVar[str] = "completions"
+
+    run: str
+    case: str
+    repeat: int
+    text: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

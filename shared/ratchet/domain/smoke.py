@@ -1,11 +1,12 @@
 """A run in numbers."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
+from ratchet.domain.spans import span_text
 from ratchet.domain.suite import Budget, Suite
 
 _SPARE_CALLS = 4
@@ -29,19 +30,29 @@ def calls_allowed(suite: Suite) -> int:
     return len(suite.calls()) + _SPARE_CALLS
 
 
-def overspent(
-    budget: Budget, results: Sequence[CaseResult], price: Price | None, asked_at: datetime, now: datetime
-) -> str:
-    """Which part of the budget is spent, in words; empty while none is."""
-    if budget.tokens is not None and sum(each.tokens_in + each.tokens_out for each in results) >= budget.tokens:
-        return f"the budget of {budget.tokens} tokens is spent"
-    if budget.usd is not None and price is not None:
-        usd = sum(price.usd(each.tokens_in, each.tokens_out) for each in results)
-        if usd >= budget.usd:
+class Spending:
+    """What a run has spent of its budget, since its first case was asked."""
+
+    def __init__(self, budget: Budget, price: Price | None, asked_at: datetime) -> None:
+        self._budget = budget
+        self._price = price
+        self._asked_at = asked_at
+        self._tokens_in = self._tokens_out = 0
+
+    def add(self, result: CaseResult) -> None:
+        self._tokens_in += result.tokens_in
+        self._tokens_out += result.tokens_out
+
+    def spent(self, now: datetime) -> str:
+        """Which part of the budget is spent, in words; empty while none is."""
+        budget, price = self._budget, self._price
+        if budget.tokens is not None and self._tokens_in + self._tokens_out >= budget.tokens:
+            return f"the budget of {budget.tokens} tokens is spent"
+        if budget.usd is not None and price is not None and price.usd(self._tokens_in, self._tokens_out) >= budget.usd:
             return f"the budget of {budget.usd:g} USD is spent"
-    if budget.wall is not None and now - asked_at >= budget.wall:
-        return f"the budget of {budget.wall} is spent"
-    return ""
+        if budget.wall is not None and now - self._asked_at >= budget.wall:
+            return f"the budget of {span_text(budget.wall)} is spent"
+        return ""
 
 
 def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None = None) -> Summary:
@@ -84,6 +95,7 @@ def summarise(results: Sequence[CaseResult], suite: Suite, price: Price | None =
         usd=None if price is None else price.usd(tokens_in, tokens_out),
         unjudged=len({result.case for result in results} - by_case.keys()),
         metrics={name: sum(values) / len(values) for name, values in sorted(metrics.items())},
+        answers=dict(sorted(Counter(str(result.answer) for result in results if result.answer is not None).items())),
     )
 
 

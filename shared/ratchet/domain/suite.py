@@ -65,22 +65,43 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How a model is asked in each case. `timeout`: of one call, where the provider's own is too long."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int | None = None
+    system: str | None = None
+    timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """For how long to keep what was answered in the cases that failed, with these kinds of data hidden in it."""
+
+    ttl: timedelta
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """`case_pass`: the share of its repeats that a case must pass. With a `seed` the cases are asked in an order of its
-    own, the same for each checkpoint; else as they are listed.
+    own, the same for each checkpoint; else as they are listed. `patience`: for how long the endpoint may be silent.
+    Without `keep`, nothing that a model has said is stored.
     """
 
     name: str
     cases: tuple[Case, ...]
     repeats: int
     concurrency: int
-    max_tokens: int
-    temperature: float
     digest: str
     text: str
+    request: Request = field(default_factory=Request)
     case_pass: float = 1.0
     seed: int | None = None
     budget: Budget = field(default_factory=Budget)
+    patience: timedelta = timedelta(hours=24)
+    keep: Keep | None = None
 
     def calls(self) -> list[tuple[Case, int]]:
         """Each case with the number of its repeat, in the order in which they are asked."""

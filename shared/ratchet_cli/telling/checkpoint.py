@@ -8,22 +8,32 @@ from typing import Any
 from ratchet.domain.choose import number
 from ratchet.domain.codec import encode
 from ratchet.domain.policy import Mode, Policy
-from ratchet.domain.records import Checkpoint, Purpose, SmokeRun
+from ratchet.domain.records import Checkpoint, Completion, Purpose, SmokeRun
 from ratchet.domain.rules import Rules, Traits, selects
-from ratchet_cli.render import moment, place
+from ratchet_cli.render import moment, place, quoted
 
 _SHORT = 6
 
 
-def document(checkpoint: Checkpoint, runs: Sequence[SmokeRun]) -> Mapping[str, Any]:
+def document(checkpoint: Checkpoint, runs: Sequence[SmokeRun], said: Sequence[Completion]) -> Mapping[str, Any]:
     selected = [str(alias) for alias in checkpoint.open_aliases] + sorted(checkpoint.decided)
-    return {"checkpoint": encode(checkpoint), "runs": encode(tuple(runs)), "selected_by": selected}
+    return {
+        "checkpoint": encode(checkpoint),
+        "runs": encode(tuple(runs)),
+        "selected_by": selected,
+        "outputs": encode(tuple(said)),
+    }
 
 
 def render(
-    checkpoint: Checkpoint, runs: Sequence[SmokeRun], rules: Rules | None, policies: Path, since: datetime | None
+    checkpoint: Checkpoint,
+    runs: Sequence[SmokeRun],
+    said: Sequence[Completion],
+    rules: Rules | None,
+    policies: Path,
+    since: datetime | None,
 ) -> str:
-    """`rules`: those in force now; None where their files, in `policies`, do not load."""
+    """`said`: what was kept of the answers. `rules`: those in force now; None where their files do not load."""
     head = f"{checkpoint.key}  {place(checkpoint.key, checkpoint.step)}  {checkpoint.state.upper()}"
     lines = [head, f"  recorded {moment(checkpoint.recorded_at)}  target {checkpoint.target or 'none yet'}"]
     if checkpoint.metrics:
@@ -36,7 +46,10 @@ def render(
     ]
     if not checkpoint.open_aliases and not checkpoint.decided:
         lines.append(_nearest(checkpoint, rules, policies, since))
-    lines += map(_run, sorted(runs, key=lambda run: (run.suite, run.purpose, run.started_at, run.attempt)))
+    for run in sorted(runs, key=lambda run: (run.suite, run.purpose, run.started_at, run.attempt)):
+        lines.append(_run(run))
+        kept = sorted((each for each in said if each.run == run.key), key=lambda each: (each.case, each.repeat))
+        lines += [f"  {each.case} #{each.repeat + 1} said: {quoted(each.text)}" for each in kept]
     if not runs:
         lines.append("no smoke test has run on it")
     return "\n".join(lines)
@@ -48,9 +61,11 @@ def _run(run: SmokeRun) -> str:
     told = run.summary
     counts = f"  {told.cases_passed}/{told.cases} cases passed, {told.error_cases} with errors" if told else ""
     cost = f", {told.usd:.2f} USD" if told is not None and told.usd is not None else ""
+    unanswered = ", ".join(f"{count} {why}" for why, count in run.unanswered.items())
+    silent = f", calls without an answer: {unanswered}" if unanswered else ""
     reason = f"  {run.reason}" if run.reason else ""
     head = f"run r-{run.key[:_SHORT]}  suite {run.suite}{purpose}  attempt {run.attempt}"
-    return f"{head}  {ended}{counts}{cost}{reason}"
+    return f"{head}  {ended}{counts}{cost}{silent}{reason}"
 
 
 def _nearest(checkpoint: Checkpoint, rules: Rules | None, policies: Path, since: datetime | None) -> str:

@@ -15,6 +15,7 @@ _CLOSE = 1e-9
 _SINGLE = re.compile(r"(?P<op>[<>]=?)\s*(?P<number>\S+)")
 _NOUNS = {
     "pass_rate": "passing case",
+    "pass_hat_k": "case that always passes",
     "error_rate": "error",
     "regressions": "regression",
     "improvements": "improvement",

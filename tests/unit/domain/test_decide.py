@@ -248,7 +248,7 @@ def test_a_renewal_is_waited_for_since_it_was_asked_for_and_not_for_ever() -> No
     assert (waits.waiting_for, waits.until) == ("settle", START + 6 * HOUR)
     goes_on = ruled(old, fresh, rule=FRESH, standing=standing, now=START + 6 * HOUR)
     assert (goes_on.outcome, goes_on.candidate, goes_on.tests) == (Outcome.PROMOTED, key("2"), ())
-    assert "step 100 inconclusive: the run of suite core is older than 3 days, 0:00:00" in goes_on.reason
+    assert "step 100 inconclusive: the run of suite core is older than 72h" in goes_on.reason
 
 
 def test_nobody_renews_the_run_of_what_can_be_no_candidate() -> None:

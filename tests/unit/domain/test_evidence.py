@@ -149,6 +149,7 @@ def test_every_metric_of_a_run_has_its_value_its_source_and_a_rate_its_cases() -
 
     assert {name: found for name, found in seen.measures.items() if name.startswith("suites.")} == {
         "suites.core.pass_rate": rate(17, 20, source),
+        "suites.core.pass_hat_k": rate(17, 20, source),
         "suites.core.error_rate": rate(2, 20, source),
         "suites.core.score": plain(0.9),
         "suites.core.cases": plain(20),

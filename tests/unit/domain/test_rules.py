@@ -72,8 +72,6 @@ def suite(name: str) -> Suite:
         cases=(),
         repeats=1,
         concurrency=1,
-        max_tokens=1,
-        temperature=0.0,
         digest=f"d-{name}",
         text="{}",
     )

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from ratchet.domain.records import CaseOutcome, CaseResult, Summary
-from ratchet.domain.smoke import Price, calls_allowed, overspent, summarise
+from ratchet.domain.smoke import Price, Spending, calls_allowed, summarise
 from ratchet.domain.suite import Assertion, Budget, Case, Suite
 from support.decisions import START
 
@@ -23,8 +23,6 @@ SUITE = Suite(
     cases=(case("d"), case("c", "new"), case("b", "new", "billing"), case("a", "billing")),
     repeats=3,
     concurrency=1,
-    max_tokens=1,
-    temperature=0.0,
     digest="d",
     text="{}",
 )
@@ -192,9 +190,11 @@ def test_a_run_costs_what_its_tokens_do() -> None:
         (Budget(usd=0.000016), PRICE, "the budget of 1.6e-05 USD is spent"),
         (Budget(usd=0.000001), None, ""),
         (Budget(wall=timedelta(minutes=8, seconds=1)), PRICE, ""),
-        (Budget(wall=timedelta(minutes=8)), PRICE, "the budget of 0:08:00 is spent"),
+        (Budget(wall=timedelta(minutes=8)), PRICE, "the budget of 8m is spent"),
     ],
 )
 def test_a_budget_is_spent_when_it_is_reached(budget: Budget, price: Price | None, words: str) -> None:
-    found = results(a=(GOOD, GOOD))
-    assert overspent(budget, found, price, START, START + timedelta(minutes=8)) == words
+    spending = Spending(budget, price, START)
+    for found in results(a=(GOOD, GOOD)):
+        spending.add(found)
+    assert spending.spent(START + timedelta(minutes=8)) == words

@@ -10,7 +10,7 @@ from ratchet.adapters.assertions.refusals import is_refusal
 from ratchet.domain.suite import Assertion
 from ratchet.ports import Answer, Finish
 
-_FINISHED = {Finish.STOP: "stop", Finish.LENGTH: "length"}
+_FINISHED = {Finish.STOP: "stop", Finish.REFUSED: "stop", Finish.LENGTH: "length"}
 
 
 def _equals(assertion: Assertion, answer: Answer) -> Found:

@@ -19,6 +19,7 @@ LOSSES = (
 DERIVED = ("overfit_gap", "slope", "is_minimum")
 SUITE = (
     "pass_rate",
+    "pass_hat_k",
     "score",
     "cases",
     "error_rate",
@@ -31,8 +32,8 @@ SUITE = (
     "usd",
 )
 TAG = ("pass_rate", "cases", "regressions", "improvements")
-FRACTIONS = frozenset({"pass_rate", "error_rate", "score"})
-COUNTED = frozenset({"pass_rate", "error_rate"})
+FRACTIONS = frozenset({"pass_rate", "pass_hat_k", "error_rate", "score"})
+COUNTED = frozenset({"pass_rate", "pass_hat_k", "error_rate"})
 """Those that are a number of cases among all cases: of them one can ask for confidence."""
 EVALUATION = re.compile(r"evaluation\.[A-Za-z0-9_.-]{1,64}")
 OF_CHECKPOINTS = (*PLACES, *LOSSES, *DERIVED, DAYS_TO_SHUTDOWN)

@@ -12,13 +12,14 @@ from ratchet.adapters.rules import comparisons
 from ratchet.adapters.rules import policy_schema as schema
 from ratchet.adapters.rules.comparisons import ConditionReader
 from ratchet.adapters.rules.policy_schema import APPROVER, CLOCK_END, MOMENT, UNTIL_RELEASED
-from ratchet.adapters.rules.reading import span_text, text_digest
+from ratchet.adapters.rules.reading import text_digest
 from ratchet.adapters.yaml_files import Document, Finding, Where, did_you_mean, shown
 from ratchet.domain import policy as domain
 from ratchet.domain.codec import canonical
 from ratchet.domain.gates import must_be_same
 from ratchet.domain.keys import AliasKey, Provider
 from ratchet.domain.policy import Policy
+from ratchet.domain.spans import span_text
 from ratchet.domain.windows import WEEK, Dated, Day, Weekly, Window, WindowKind
 
 _MIDNIGHT = time(0)

@@ -75,12 +75,6 @@ def text_digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def span_text(span: timedelta) -> str:
-    """The one way to write a span, in the largest unit that needs no fraction; a day is 24h."""
-    seconds = int(span.total_seconds())
-    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
-
-
 def json_schema(kind: type[Model]) -> dict[str, Any]:
     """What an editor completes and checks such a file by."""
     return {

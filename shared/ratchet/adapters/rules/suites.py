@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -9,7 +10,10 @@ from pydantic import ConfigDict, Field
 from ratchet.adapters.rules.asserts import Assert, AssertReader, plain
 from ratchet.adapters.rules.reading import NAME, Model, text_digest
 from ratchet.adapters.yaml_files import Where, shown
+from ratchet.domain import suite as suites
 from ratchet.domain.codec import canonical
+from ratchet.domain.redaction import KINDS
+from ratchet.domain.spans import span_text
 from ratchet.domain.suite import Budget, Case, Suite
 
 
@@ -20,11 +24,12 @@ def _words(text: str) -> frozenset[str]:
 # Keys of the full language, and of promptfoo, that are refused until they do something.
 _LATER = _words("""
     apiVersion description annotations metrics thresholds tags csv goldens
-    probe request judge keep retry timeout providers provider options metadata match
+    judge retry providers provider options metadata match
     rubricPrompt transform config assertScoringFunction scenarios derivedMetrics evaluateOptions
     extensions normalizeUnicode
 """)
 MAX_CASES = 1000
+LONGEST_SILENCE = timedelta(hours=24)
 MAX_METRICS, MAX_METRIC = 50, 64
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -76,13 +81,41 @@ class CasePass(Model):
     )
 
 
+class Probe(Model):
+    """Before the first case: does the endpoint answer at all?"""
+
+    patience: str = Field(default="24h", description="For how long it may be silent, before the run is inconclusive.")
+
+
+class Request(Model):
+    """What each call says besides the prompt."""
+
+    system: str | None = Field(default=None, description="The system instruction.")
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(default=256, description="Of one answer.")
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
+    seed: Annotated[int | None, Field(ge=0, lt=2**31)] = Field(
+        default=None, description="Where the provider takes one."
+    )
+    timeout: str | None = Field(
+        default=None, description="Of one call, such as 8s; never longer than limits.provider_timeout."
+    )
+
+
+class Keeping(Model):
+    """What is stored of the answers. By default their hashes and scores alone."""
+
+    outputs: Literal["none", "failed"] = Field(default="none", description="failed: the answers of failed cases, too.")
+    ttl: str = Field(default="720h", description="For how long.")
+    redact: list[Literal[KINDS]] = Field(  # type: ignore[valid-type]
+        default=list(KINDS), description="What is hidden in them."
+    )
+
+
 class Run(Model):
     """How the cases are asked."""
 
     repeats: Annotated[int, Field(ge=1, le=20)] = Field(default=1, description="How often each case is asked.")
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="How many calls at a time.")
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(default=256, description="Of one answer.")
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
     order: Literal["listed", "shuffled"] = Field(default="listed", description="Shuffled alike for each checkpoint.")
     seed: int = Field(default=0, description="Of the shuffled order.")
     budget: SpendingLimits = SpendingLimits()
@@ -104,7 +137,10 @@ class SuiteSpec(Model):
     imports: list[Import] = Field(default=[], alias="import", description="Cases of other files, added to the tests.")
     default_test: DefaultTest = DefaultTest()
     assertion_templates: dict[str, Assert] = Field(default={}, description="Assertions to refer to, by their names.")
+    probe: Probe = Probe()
+    request: Request = Request()
     run: Run = Run()
+    keep: Keeping = Keeping()
     case_pass: CasePass = CasePass()
     tests: list[Test] = Field(default=[], description="promptfoo's test cases.", json_schema_extra={"minItems": 1})
 
@@ -159,7 +195,8 @@ class SuiteReader(AssertReader):
         if not any(case.judged for case in cases) and len(self.findings) == before and cases:
             self.bad(("spec", "tests"), "no case of the suite could ever fail", "add an assert")
         self._few_metrics(cases)
-        budget = self._budget(spec.run)
+        budget, request, keep = self._budget(spec.run), self._request(spec.request), self._keep(spec.keep)
+        patience = self._patience(spec.probe)
         if len(self.findings) > before:
             return None
         text = canonical(_content(file))
@@ -168,18 +205,46 @@ class SuiteReader(AssertReader):
             cases=tuple(cases),
             repeats=spec.run.repeats,
             concurrency=spec.run.concurrency,
-            max_tokens=spec.run.max_tokens,
-            temperature=spec.run.temperature,
             digest=text_digest(text),
             text=text,
+            request=request,
             case_pass=spec.case_pass.min_pass_rate,
             seed=spec.run.seed if spec.run.order == "shuffled" else None,
             budget=budget,
+            patience=patience,
+            keep=keep,
         )
+
+    def _request(self, written: Request) -> suites.Request:
+        timeout = self._span(("spec", "request", "timeout"), written.timeout)
+        return suites.Request(
+            max_tokens=written.max_tokens,
+            temperature=written.temperature,
+            seed=written.seed,
+            system=written.system,
+            timeout=timeout,
+        )
+
+    def _patience(self, probe: Probe) -> timedelta:
+        where = ("spec", "probe", "patience")
+        patience = self._span(where, probe.patience) or LONGEST_SILENCE
+        if patience > LONGEST_SILENCE:
+            self.bad(where, "nothing waits longer than a day for an endpoint", f"write {span_text(LONGEST_SILENCE)}")
+        return patience
+
+    def _keep(self, keep: Keeping) -> suites.Keep | None:
+        self.once(("spec", "keep", "redact"), "kind", keep.redact)
+        ttl = self._span(("spec", "keep", "ttl"), keep.ttl)
+        if keep.outputs == "none" or ttl is None:
+            return None
+        return suites.Keep(ttl=ttl, redact=tuple(sorted(keep.redact)))
+
+    def _span(self, where: Where, written: str | None) -> timedelta | None:
+        return None if written is None else self.span(where, written)
 
     def _budget(self, run: Run) -> Budget:
         written = run.budget
-        wall = None if written.wall is None else self.span(("spec", "run", "budget", "wall"), written.wall)
+        wall = self._span(("spec", "run", "budget", "wall"), written.wall)
         if run.order == "listed" and run.seed:
             self.bad(("spec", "run", "seed"), "a seed does nothing while the order is listed", "write order: shuffled")
         return Budget(usd=written.usd, tokens=written.tokens, wall=wall)
@@ -235,7 +300,13 @@ class SuiteReader(AssertReader):
 
 
 _LATER_IN_RUN: Mapping[str, Any] = {"order": "listed", "seed": 0, "budget": {"usd": None, "tokens": None, "wall": None}}
-_LATER_IN_SPEC: Mapping[str, Any] = {"casePass": {"minPassRate": 1.0}, "import": []}
+_LATER_IN_REQUEST: Mapping[str, Any] = {"system": None, "seed": None, "timeout": None}
+_LATER_IN_SPEC: Mapping[str, Any] = {
+    "casePass": {"minPassRate": 1.0},
+    "import": [],
+    "probe": {"patience": "24h"},
+    "keep": Keeping().model_dump(by_alias=True),
+}
 
 
 def _content(file: SuiteFile) -> dict[str, Any]:
@@ -249,7 +320,8 @@ def _content(file: SuiteFile) -> dict[str, Any]:
         test["assert"] = list(map(plain, test["assert"]))
         if test["threshold"] is None:
             del test["threshold"]
-    for part, later in ((spec["run"], _LATER_IN_RUN), (spec, _LATER_IN_SPEC)):
+    later_parts = ((spec["run"], _LATER_IN_RUN), (spec["request"], _LATER_IN_REQUEST), (spec, _LATER_IN_SPEC))
+    for part, later in later_parts:
         for key, nothing in later.items():
             if part[key] == nothing:
                 del part[key]
