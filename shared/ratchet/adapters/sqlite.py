@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -162,9 +162,16 @@ class SqliteStore:
             for statement in _SCHEMA.values():
                 connection.execute(statement)
             connection.execute("COMMIT")
-        # No service deletes here what has expired; every process begins with it.
-        connection.execute(_FORGET, [format_time(datetime.now(UTC))])
+        _forget_expired(connection)
         return connection
+
+
+def _forget_expired(connection: sqlite3.Connection) -> None:
+    """No service does it here, so every process begins with it; but none that only reads waits for one that writes."""
+    now = format_time(datetime.now(UTC))
+    if connection.execute(f"{_COLUMNS} WHERE {_EXPIRED} LIMIT 1", [now]).fetchone():
+        with suppress(sqlite3.OperationalError):
+            connection.execute(f"DELETE FROM documents WHERE {_EXPIRED}", [now])  # noqa: S608
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
@@ -238,7 +245,7 @@ _SCHEMA = {
     **dict(_indexes()),
     "by_expiry": f"CREATE INDEX IF NOT EXISTS by_expiry ON documents ({_EXPIRY}) WHERE {_EXPIRY} IS NOT NULL",
 }
-_FORGET = f"DELETE FROM documents WHERE {_EXPIRY} IS NOT NULL AND {_EXPIRY} <= ?"  # noqa: S608
+_EXPIRED = f"{_EXPIRY} IS NOT NULL AND {_EXPIRY} <= ?"
 
 
 def _select(query: Query) -> tuple[str, list[Any]]:
