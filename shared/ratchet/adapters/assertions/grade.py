@@ -6,6 +6,7 @@ it), and a reason never holds text of the model.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ratchet.adapters.assertions.documents import DOCUMENTS
 from ratchet.adapters.assertions.kinds import Kind
@@ -42,7 +43,9 @@ def _part(assertion: Assertion, answer: Answer, place: str) -> Part:
     if assertion.of:
         parts = [_part(each, answer, f"{place}[{n}]") for n, each in enumerate(assertion.of)]
         return Part.of_set(assertion, parts, place)
-    found = KINDS[assertion.type].judge(assertion, answer)
+    kind = KINDS[assertion.type]
+    limited = replace(assertion, threshold=kind.threshold) if assertion.threshold is None else assertion
+    found = kind.judge(limited, answer)
     passed = found.holds is not assertion.negated
     score = float(passed) if found.score is None else found.score
     if assertion.negated and found.score is not None and found.turned:

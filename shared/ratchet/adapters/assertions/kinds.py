@@ -26,8 +26,8 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """`fits` raises `Unfit`, and gets None for a value that is not there. A `threshold` of None: it takes none;
-    `required` is an example of one, where it has no default.
+    """`fits` raises `Unfit`, and gets None for a value that is not there. Where no threshold is written, `judge` gets
+    `threshold`; with None it takes none, unless `required` shows one that must be written.
     """
 
     judge: Callable[[Assertion, Answer], Found]
@@ -35,6 +35,12 @@ class Kind:
     threshold: float | None = None
     required: str = ""
     at_most: float | None = None
+
+
+def limit(assertion: Assertion) -> float:
+    """The threshold of an assertion whose kind has one."""
+    assert assertion.threshold is not None
+    return assertion.threshold
 
 
 def no_value(value: Any) -> None:

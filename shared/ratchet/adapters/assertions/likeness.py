@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ratchet.adapters.assertions.javascript import trimmed, words
-from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, texts
+from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit, texts
 from ratchet.domain.suite import Assertion
 from ratchet.ports import Answer
 
@@ -134,11 +134,11 @@ def _category(char: str) -> str:
     return unicodedata.category(char) if char else ""
 
 
-def _of_texts(measure: Callable[[str, Sequence[str]], float], least: float) -> Callable[[Assertion, Answer], Found]:
+def _of_texts(measure: Callable[[str, Sequence[str]], float]) -> Callable[[Assertion, Answer], Found]:
     def judge(assertion: Assertion, answer: Answer) -> Found:
         references = [assertion.value] if isinstance(assertion.value, str) else assertion.value
         score = measure(answer.text, references)
-        return Found(score >= (least if assertion.threshold is None else assertion.threshold), score)
+        return Found(score >= limit(assertion), score)
 
     return judge
 
@@ -149,10 +149,10 @@ def _reference(value: Any) -> None:
 
 
 LIKENESS: Mapping[str, Kind] = {
-    "bleu": Kind(judge=_of_texts(bleu, 0.5), fits=texts, threshold=0.5, at_most=1),
-    "gleu": Kind(judge=_of_texts(gleu, 0.5), fits=texts, threshold=0.5, at_most=1),
+    "bleu": Kind(judge=_of_texts(bleu), fits=texts, threshold=0.5, at_most=1),
+    "gleu": Kind(judge=_of_texts(gleu), fits=texts, threshold=0.5, at_most=1),
     "rouge-n": Kind(
-        judge=_of_texts(lambda said, references: rouge_1(said, references[0]), 0.75),
+        judge=_of_texts(lambda said, references: rouge_1(said, references[0])),
         fits=_reference,
         threshold=0.75,
         at_most=1,

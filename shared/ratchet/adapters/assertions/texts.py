@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ratchet.adapters.assertions.javascript import parsed, same, text_of, trimmed, units, words
-from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, no_value, one_of, one_text, text
+from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit, no_value, one_of, one_text, text
 from ratchet.adapters.assertions.patterns import BadPattern, pattern
 from ratchet.adapters.assertions.refusals import is_refusal
 from ratchet.domain.suite import Assertion
@@ -112,10 +112,10 @@ def _regex_fits(value: Any) -> None:
 def _levenshtein(assertion: Assertion, answer: Answer) -> Found:
     from rapidfuzz.distance import Levenshtein
 
-    limit = 5 if assertion.threshold is None else assertion.threshold
+    most = limit(assertion)
     # One more than the limit is told of all that are farther, and they need not be computed.
-    distance = Levenshtein.distance(units(answer.text), units(assertion.value), score_cutoff=max(int(limit), 0))
-    return Found(distance <= limit)
+    distance = Levenshtein.distance(units(answer.text), units(assertion.value), score_cutoff=max(int(most), 0))
+    return Found(distance <= most)
 
 
 def _levenshtein_fits(value: Any) -> None:
@@ -156,11 +156,11 @@ def _finish_reason(assertion: Assertion, answer: Answer) -> Found:
 
 
 def _latency(assertion: Assertion, answer: Answer) -> Found:
-    return Found(assertion.threshold is not None and answer.latency_ms <= assertion.threshold)
+    return Found(answer.latency_ms <= limit(assertion))
 
 
 def _cost(assertion: Assertion, answer: Answer) -> Found:
-    return Found(assertion.threshold is not None and answer.usd is not None and answer.usd <= assertion.threshold)
+    return Found(answer.usd is not None and answer.usd <= limit(assertion))
 
 
 def _any_value(value: Any) -> None:

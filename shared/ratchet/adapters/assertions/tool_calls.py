@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ratchet.adapters.assertions.javascript import parsed, text_of, trimmed
-from ratchet.adapters.assertions.kinds import Found, Kind, Unfit
+from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit
 from ratchet.domain.suite import Assertion
 from ratchet.ports import Answer
 
@@ -13,7 +13,7 @@ def _f1(assertion: Assertion, answer: Answer) -> Found:
     """The harmonic mean of precision and recall of the tools' names."""
     expected, called = set(_names(assertion.value)), set(_said(answer.text))
     score = 2 * len(expected & called) / (len(expected) + len(called))
-    return Found(score >= (1 if assertion.threshold is None else assertion.threshold), score, turned=False)
+    return Found(score >= limit(assertion), score, turned=False)
 
 
 def _names(value: Any) -> list[str]:
