@@ -101,9 +101,8 @@ def _conclude(console: Console, theatre: Theatre, ended: Ended) -> None:
         _explain(console, decision)
     events, writes = ended.report["events"], len(ended.report["provider_writes"])
     counted = ", ".join(f"{number} {name}" for name, number in events.items() if name != "accepted")
-    console.print(
-        f"{events['accepted']} events handled: {counted}; the provider's default was written {writes} {'time' if writes == 1 else 'times'}"
-    )
+    often = "once" if writes == 1 else f"{writes} times"
+    console.print(f"{events['accepted']} events handled: {counted}; the provider's default was written {often}")
     if ended.open is not None:
         console.print(f"[red]not settled[/] after {ended.seconds:.0f} s: {ended.open}")
         return
