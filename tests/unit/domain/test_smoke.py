@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from ratchet.domain.records import CaseOutcome, CaseResult, Summary
+from ratchet.domain.records import AnswerClass, CaseOutcome, CaseResult, Summary
 from ratchet.domain.smoke import Price, Spending, calls_allowed, summarise
 from ratchet.domain.suite import Assertion, Budget, Case, Suite
 from support.decisions import START
@@ -167,6 +167,13 @@ def test_what_nothing_could_fail_counts_only_for_latency_tokens_and_metrics() ->
     assert (summary.score, summary.failed, summary.repeats) == (0.75, ("a",), 2)
     assert (summary.tokens_in, summary.latency_p50_ms, summary.metrics) == (60, 300, {"tone": 0.5})
     assert summary.tags == {"billing": ("a",), "new": ("c",)}
+
+
+def test_answers_are_counted_by_their_class_and_those_from_before_the_classes_are_not() -> None:
+    found = results(a=(GOOD, BAD), b=(GOOD, ERROR), c=(GOOD,))
+    classes = (AnswerClass.WRONG, AnswerClass.OK, AnswerClass.OK, AnswerClass.BLOCKED, None)
+    counted = summarise([replace(each, answer=kind) for each, kind in zip(found, classes, strict=True)], SUITE).answers
+    assert list(counted.items()) == [("blocked", 1), ("ok", 2), ("wrong", 1)]
 
 
 PRICE = Price(input=0.5, output=2.0, as_of=date(2026, 11, 1))
