@@ -121,7 +121,8 @@ def _missing_evidence(policy: Policy, candidate: Candidate, now: datetime, as_of
             missing.append(f"suite {wanted.suite} has {facts.cases} cases, {wanted.min_cases} are needed")
         elif facts.repeats < wanted.min_repeats:
             missing.append(f"suite {wanted.suite} repeats {facts.repeats} times, {wanted.min_repeats} are needed")
-        elif wanted.max_age is not None and wanted.suite in old:
+        elif wanted.suite in old:
+            assert wanted.max_age is not None
             missing.append(f"the run of suite {wanted.suite} is older than {span_text(wanted.max_age)}")
     missing += [found for metric in policy.metrics if isinstance(found := measure(candidate, metric, now), str)]
     return missing
