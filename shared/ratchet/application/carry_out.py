@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet import log
-from ratchet.application.decisions import announce, change
+from ratchet.application.decisions import announce, change, loggable_reason
 from ratchet.application.gather import live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.state import Stored, load, load_alias, load_keyed
@@ -95,7 +95,7 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
         # As it is by now: who was frozen right after the commit may have lost the lease again.
         return carry_out(hands, key)
     if now - intent.opened_at > hands.clock.real(STALLED_SECONDS):
-        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=intent.decision[:6])
+        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=f"d-{intent.decision[:6]}")
     if intent.model is None:
         return _rest(hands, stored, HELD_LOOK) if _held(hands, key, intent) else _close(hands, stored, intent)
     return _apply(hands, stored, intent, intent.model)
@@ -242,12 +242,14 @@ def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     words = "the provider refuses the target, or it is gone"
     if not change(hands, stored, after, "intent.aborting", words, decision=_decided(stored)):
         return Deferred(not_before)
-    log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=intent.decision[:6])
+    log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=f"d-{intent.decision[:6]}")
     return Deferred(not_before)
 
 
 def _close_back(hands: Hands, stored: Stored[Alias], intent: Intent, reason: str) -> Outcome:
-    log.emit(log.Event.PROMOTION_STALLED, alias=str(stored.value.key), decision_id=intent.decision[:6], reason=reason)
+    log.emit(
+        log.Event.PROMOTION_STALLED, alias=str(stored.value.key), decision_id=f"d-{intent.decision[:6]}", reason=reason
+    )
     return _close(hands, stored, replace(intent, direction=Direction.BACK))
 
 
@@ -305,4 +307,5 @@ def _log_move(before: Alias, after: Alias, decision: Decision) -> None:
         step=after.current.step,
         serial=after.serial,
         replaced=str(before.current.checkpoint) if before.current else None,
+        reason=loggable_reason(decision),
     )

@@ -91,16 +91,20 @@ _EVENTS = {
 }
 
 
-def _log(decision: Decision) -> None:
-    # A refusal is in our words. What a command does is in its author's, which stay in the store.
+def loggable_reason(decision: Decision) -> str:
+    """A refusal is in our words. What a command does is in its author's, which stay in the store."""
     ours = decision.actor == "policy" or decision.outcome is Outcome.REJECTED
+    return decision.reason if ours else f"{decision.kind} by {decision.actor}"
+
+
+def _log(decision: Decision) -> None:
     log.emit(
         _EVENTS.get(decision.outcome, log.Event.DECISION_MADE),
         alias=str(decision.alias),
         decision_id=decision.short,
         outcome=decision.outcome,
         candidate=str(decision.candidate) if decision.candidate else None,
-        reason=decision.reason if ours else f"{decision.kind} by {decision.actor}",
+        reason=loggable_reason(decision),
     )
     if decision.outcome is Outcome.WAITING and decision.stage is Stage.APPROVAL:
         log.emit(

@@ -1,0 +1,11 @@
+project           = "acme-ratchet"
+project_number    = "210987654321"
+region            = "europe-west1"
+database_location = "eur3"
+config_file       = "env/example.ratchet.yaml"
+policies_dir      = "../shared/policies"
+suites_dir        = "../shared/suites"
+operators         = ["group:ml-platform@example.com"]
+apps              = ["serviceAccount:support-app@acme-ml.iam.gserviceaccount.com"]
+notify            = ["ml-oncall@example.com"]
+release           = 1
