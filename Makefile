@@ -2,6 +2,7 @@
 PYTHON := $(or $(PYTHON),python3)
 VENV := .venv
 RUN := $(VENV)/bin/
+CHECKOV := build/checkov
 KILLS ?= 50
 SEED ?= 1
 SEEDS ?= 300
@@ -9,7 +10,7 @@ FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo infra-check report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -67,6 +68,17 @@ mutation: setup
 promptfoo:
 	npm install --prefix build/promptfoo --silent --no-audit --no-fund --no-package-lock --ignore-scripts promptfoo@0.121.20
 	npm install --prefix build/promptfoo --silent --no-audit --no-fund --no-package-lock node@22.23.3
+
+# Terraform offline where the tool for it lies beside the project, else with its own providers; neither: it says so.
+infra-check: setup $(CHECKOV)/.installed
+	$(RUN)pytest tests/infra --numprocesses 2 --dist loadgroup
+	cd infra && ../$(CHECKOV)/bin/checkov --directory . --skip-download --compact --quiet
+
+# In an environment of its own: it pins half of what we use to other versions.
+$(CHECKOV)/.installed:
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
+	touch $@
 
 report: setup
 	PYTHONPATH=shared:tests $(RUN)python tests/report.py

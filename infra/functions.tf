@@ -63,7 +63,7 @@ module "function" {
   files = merge(
     local.package,
     each.value.rules ? local.rules : {},
-    { "ratchet.yaml" = yamlencode(local.settings) },
+    { "ratchet.yaml" = file(var.config_file) },
     {
       for file in ["main.py", "requirements.txt"] : file => file("${path.module}/../functions/${each.key}/${file}")
     },
@@ -71,6 +71,7 @@ module "function" {
   bucket        = google_storage_bucket.source.name
   build_account = "projects/${var.project}/serviceAccounts/${local.build_email}"
 
+  environment   = local.environment
   timeout       = each.value.timeout
   concurrency   = each.value.concurrency
   ingress       = each.value.ingress

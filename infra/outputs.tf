@@ -15,7 +15,7 @@ output "resolve_url" {
 
 output "store" {
   description = "store of your context in ratchet.yaml."
-  value       = local.settings.store
+  value       = local.environment.RATCHET_STORE
 }
 
 output "secrets_to_fill" {
@@ -24,4 +24,12 @@ output "secrets_to_fill" {
     [for secret in google_secret_manager_secret.openai_key : secret.secret_id],
     [for secret in google_secret_manager_secret.webhook : secret.secret_id],
   ))
+}
+
+# Not to be read by people: what a test builds the functions from, as they would be deployed.
+
+output "function_files" {
+  description = "By function, the paths in its zip with the hashes of their contents."
+  value       = { for name, function in module.function : name => function.files }
+  sensitive   = true
 }

@@ -1,4 +1,4 @@
-# What is deployed of your ratchet.yaml. The same file serves the command line, so nothing is written twice.
+# Your ratchet.yaml is deployed as it is: the same file serves the command line.
 
 locals {
   config = yamldecode(file(var.config_file))
@@ -10,30 +10,13 @@ locals {
     budget = 90, function_timeout = 110, ack_deadline = 120, lease = 150, provider_timeout = 20, slice = 60, skew = 10
   }, try(local.config.limits, {}))
 
-  # The functions' own: where they store, and where the secrets are mounted.
-  settings = merge(
-    { for key in ["since", "prices", "shutdown_dates", "notify"] : key => local.config[key] if can(local.config[key]) },
-    {
-      store        = "firestore://${var.project}/${google_firestore_database.this.name}"
-      policies_dir = "policies"
-      suites_dir   = "suites"
-      limits       = local.limits
-      providers = {
-        vertex = local.vertex
-        openai = [
-          for account in local.openai : {
-            account     = account.account
-            api_key_env = try(account.api_key_env, "OPENAI_API_KEY")
-            webhook_secrets_files = concat(
-              ["${local.webhook_mount}/${account.account}/current"],
-              can(var.previous_webhook_versions[account.account]) ? ["${local.webhook_mount}/${account.account}/previous"] : [],
-            )
-          }
-        ]
-      }
-    },
-  )
-
+  # What is another thing here than on your own machine: where the state is, and the secrets.
+  environment = {
+    RATCHET_STORE               = "firestore://${var.project}/${google_firestore_database.this.name}"
+    RATCHET_POLICIES_DIR        = "policies"
+    RATCHET_SUITES_DIR          = "suites"
+    RATCHET_WEBHOOK_SECRETS_DIR = local.webhook_mount
+  }
   webhook_mount = "/secrets"
 }
 

@@ -24,7 +24,7 @@ variable "database_location" {
 }
 
 variable "config_file" {
-  description = "Your ratchet.yaml: its providers, since, limits, prices and shutdown_dates are deployed."
+  description = "Your ratchet.yaml, which is deployed as it is."
   type        = string
 }
 

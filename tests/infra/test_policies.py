@@ -69,6 +69,12 @@ BROKEN: list[tuple[str, str, str, str, Check | None]] = [
 ]  # fmt: skip
 
 
+def test_it_is_valid_and_formatted(tmp_path: Path) -> None:
+    copy = terraform.copy(tmp_path / "whole").initialised()
+    copy.run("validate", "-no-color")
+    copy.run("fmt", "-check", "-recursive")
+
+
 @pytest.mark.parametrize("check", policies.CHECKS, ids=lambda check: check.__name__)
 def test_the_plan_keeps(plan: Plan, check: Check) -> None:
     assert list(check(plan)) == []

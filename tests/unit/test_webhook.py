@@ -14,8 +14,8 @@ from openai import InvalidWebhookSignatureError
 from openai.lib import _webhooks
 
 from ratchet.runtime import strict_json
-from ratchet.runtime.settings import OpenAIAccount, SettingsError
-from ratchet.runtime.webhook_secrets import WebhookSecrets, parse_secret
+from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError
+from ratchet.runtime.webhook_secrets import WebhookSecrets, parse_secret, with_secrets
 from ratchet.runtime.webhook_signature import Rejection, Unverified, Verified, verify
 
 VECTOR = json.loads((Path(__file__).parents[1] / "wire" / "openai_webhook_signed_vector.json").read_text())
@@ -145,3 +145,15 @@ def test_keys_are_read_again_in_time_and_rarely_on_failure(tmp_path: Path) -> No
     write(new)
     now[0] = 659
     assert keys() == {"a": (new,)}
+
+
+def test_in_a_folder_of_secrets_each_account_has_its_own_and_the_one_before_during_a_rotation(tmp_path: Path) -> None:
+    accounts = {"openai": [{"account": "a", "webhook_secrets_env": "NOT_THERE"}, {"account": "b"}]}
+    settings = Settings(store="sqlite:///x.db", providers=accounts, webhook_secrets_dir=tmp_path)  # type: ignore[arg-type]
+    written = {("a", "current"): b"c" * 24, ("b", "current"): b"d" * 24, ("b", "previous"): b"e" * 24}
+    for (account, name), key in written.items():
+        (tmp_path / account).mkdir(exist_ok=True)
+        (tmp_path / account / name).write_text("whsec_" + base64.b64encode(key).decode())
+    assert WebhookSecrets(with_secrets(settings))() == {"a": (b"c" * 24,), "b": (b"d" * 24, b"e" * 24)}
+    alone = settings.model_copy(update={"webhook_secrets_dir": None})
+    assert with_secrets(alone) == settings.providers.openai

@@ -58,6 +58,7 @@ resource "google_cloudfunctions2_function" "this" {
     all_traffic_on_latest_revision   = true
 
     environment_variables = merge(
+      var.environment,
       {
         RATCHET_RELEASE = tostring(var.release)
         WORKERS         = "1"
@@ -100,4 +101,6 @@ resource "google_cloudfunctions2_function" "this" {
   }
 
   depends_on = [google_secret_manager_secret_iam_member.environment, google_secret_manager_secret_iam_member.file]
+
+  #checkov:skip=CKV_GCP_124:The three doors are open: one checks signatures, two are behind IAM. Workers are internal, and a test holds it.
 }

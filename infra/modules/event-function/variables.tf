@@ -30,6 +30,11 @@ variable "build_account" {
   type        = string
 }
 
+variable "environment" {
+  description = "Variables that it finds besides its own."
+  type        = map(string)
+}
+
 variable "timeout" {
   description = "Seconds that one call may take."
   type        = number

@@ -37,6 +37,7 @@ _OVERRIDES = {
     "RATCHET_SUITES_DIR": "suites_dir",
     "RATCHET_NOTIFY": "notify",
     "RATCHET_CLOCK_URL": "clock_url",
+    "RATCHET_WEBHOOK_SECRETS_DIR": "webhook_secrets_dir",
     "RATCHET_PUSH_AUTH": "push_auth",
     "RATCHET_PUSH_AUDIENCE": "push_audience",
     "RATCHET_PUSH_INVOKERS": "push_invokers",
@@ -141,7 +142,8 @@ class PriceSettings(_Part):
 
 class Settings(_Part):
     """By a base model's name, `shutdown_dates`: when its service ends, which wins over what the provider says; and
-    `prices`: what its answers cost.
+    `prices`: what its answers cost. In `webhook_secrets_dir`, where it is set, each OpenAI account has a folder of its
+    own: its secret is `current` there, and during a rotation the one before is `previous`.
     """
 
     store: str
@@ -150,6 +152,7 @@ class Settings(_Part):
     policies_dir: Path = Path("policies")
     suites_dir: Path = Path("suites")
     notify: str | None = None
+    webhook_secrets_dir: Path | None = None
     contexts: Mapping[str, Context] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     clock_url: str | None = None

@@ -5,9 +5,10 @@ import binascii
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Lock
 
-from ratchet.runtime.settings import OpenAIAccount, SettingsError
+from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError
 from ratchet.runtime.webhook_signature import Secrets
 
 REFRESH_SECONDS = 300.0
@@ -28,6 +29,20 @@ def parse_secret(text: str, where: str) -> bytes:
     if not text.strip().startswith("whsec_") or len(key) < MIN_KEY_BYTES:
         raise SettingsError(f"{where}: empty or too short; copy it whole, with whsec_, from the provider")
     return key
+
+
+def with_secrets(settings: Settings) -> Sequence[OpenAIAccount]:
+    """The accounts, each with where its secrets are."""
+    folder, accounts = settings.webhook_secrets_dir, settings.providers.openai
+    if folder is None:
+        return accounts
+    mounted = ({"webhook_secrets_env": None, "webhook_secrets_files": _mounted(folder / a.account)} for a in accounts)
+    return [account.model_copy(update=files) for account, files in zip(accounts, mounted, strict=True)]
+
+
+def _mounted(folder: Path) -> tuple[Path, ...]:
+    current, previous = folder / "current", folder / "previous"
+    return (current, previous) if previous.exists() else (current,)
 
 
 def read_secrets(accounts: Sequence[OpenAIAccount]) -> Secrets:

@@ -6,7 +6,7 @@ from flask import Request, Response
 
 from ratchet.runtime import connect
 from ratchet.runtime.webhook import receive
-from ratchet.runtime.webhook_secrets import WebhookSecrets
+from ratchet.runtime.webhook_secrets import WebhookSecrets, with_secrets
 
 FUNCTION = connect.prepare("receive_webhook")
 
@@ -17,4 +17,4 @@ def serve(request: Request) -> Response:
 
 @cache
 def _secrets() -> WebhookSecrets:
-    return WebhookSecrets(connect.settings().providers.openai)
+    return WebhookSecrets(with_secrets(connect.settings()))
