@@ -12,6 +12,7 @@ from ratchet.domain.records import AnswerClass, CaseResult, Completion, RunOutco
 from ratchet.domain.rules import Rules
 from ratchet.domain.suite import Keep, Request, Suite
 from ratchet.ports import Answer, Finish, NoAnswer, Prompt, Silence
+from support.recording import captured
 from support.world import CASES, TableProvider, World, policy, rules, suite
 
 SAID = "wrong, ask ann@example.com"
@@ -36,6 +37,7 @@ class Scripted(TableProvider):
     """Answers the n-th call of all with the n-th of these; after them, with what is right."""
 
     script: Sequence[tuple[Finish, str] | Silence] = ()
+    billed = False
     prompts: Sequence[Prompt] = ()
 
     def generate(
@@ -46,7 +48,7 @@ class Scripted(TableProvider):
             said = self.script[self.calls] if self.calls < len(self.script) else (Finish.STOP, "right")
             self.calls += 1
             if isinstance(said, Silence):
-                yield [NoAnswer(index, said)]
+                yield [NoAnswer(index, said, maybe_billed=self.billed)]
             else:
                 yield [Answer(index, said[1], said[0], digest(said[1]), 100, 5, 1)]
 
@@ -124,6 +126,22 @@ def test_a_call_says_what_its_suite_asks_for() -> None:
     provider = scripted(world)
     world.hint(job)
     assert provider.prompts[0] == Prompt("0", "Be brief.", 0.5, 7, 11, 8.0)
+
+
+def test_calls_that_may_be_billed_and_bring_nothing_end_an_attempt_and_three_attempts_the_run() -> None:
+    world = asked()
+    job = world.job("8812", {100: 1.0})
+    provider = scripted(world, *[Silence.TIMEOUT] * 1000)
+    provider.billed = True
+    with captured("run_smoke_test") as lines:
+        world.hint(job)
+        world.sweep(120)
+    told = [line for line in lines.lines if line["event"] in ("run.inconclusive", "run.given_up")]
+    assert [(line["event"], line["attempt"]) for line in told] == [
+        ("run.inconclusive", 1), ("run.inconclusive", 2), ("run.given_up", 3)
+    ]  # fmt: skip
+    assert {line["reason"] for line in told} == {f"{CASES} cases were not answered in {CASES + 4} calls"}
+    assert provider.calls == 3 * (CASES + 4)
 
 
 @pytest.mark.parametrize("silent", ["endpoint", "cases"])

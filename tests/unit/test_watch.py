@@ -11,7 +11,7 @@ from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import ALL_ALIASES
 from ratchet.domain.policy import Apply, RollBackUse, Trigger, WatchPlan
-from ratchet.domain.records import Purpose, SmokeRun
+from ratchet.domain.records import JobState, Purpose, SmokeRun
 from support.recording import captured
 from support.world import ALIAS, World, policy, rules
 
@@ -249,3 +249,15 @@ def test_what_serves_is_looked_at_for_ever_and_no_timer_is_called_stuck(apply: f
     looked = world.alias().next_look_at
     assert looked is not None
     assert looked - world.clock.now() <= timedelta(hours=1)
+
+
+def test_a_timer_that_nobody_heeds_is_told_of_as_stuck() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 1.0}, state=JobState.RUNNING))
+    with captured("reconcile") as lines:
+        for _ in range(40):
+            world.clock.time += timedelta(hours=2)
+            world.reconcile()
+            world.bus.waiting.clear()
+    told = [line for line in lines.lines if line["event"] == "timer.stuck"]
+    assert [line["collection"] for line in told] == ["jobs"]

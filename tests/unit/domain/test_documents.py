@@ -6,6 +6,7 @@ import pytest
 
 from ratchet.domain.documents import (
     ENVELOPE,
+    EXPIRY,
     MAX_BATCH_BYTES,
     MAX_DEPTH,
     MAX_DOCUMENT_BYTES,
@@ -38,7 +39,7 @@ def one(data: dict[str, Any], name: str = "d") -> str | None:
 def test_the_limits_are_those_of_firestore() -> None:
     assert (MAX_NAME_BYTES, MAX_FIELD_BYTES, MAX_DOCUMENT_BYTES, MAX_DEPTH) == (1_500, 1_048_487, 1_048_576, 20)
     assert (MAX_WRITES, MAX_BATCH_BYTES) == (20, 8 * 1_048_576)
-    assert frozenset({"version", "op_id", "looks", "ttl"}) == ENVELOPE
+    assert (frozenset({"version", "op_id", "looks", "ttl"}), "expires_at") == (ENVELOPE, EXPIRY)
 
 
 # An interrupted commit ------------------------------------------------------------------------------------------------

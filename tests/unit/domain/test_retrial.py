@@ -141,6 +141,14 @@ def test_what_nobody_measured_then_makes_the_answer_unknown() -> None:
     assert tried(must, decision, OLD).notes == ("valid_loss was not measured then",)
 
 
+def test_suites_that_nobody_measured_are_named_in_order() -> None:
+    decision = decided(OLD, evidence(with_run(100, 18)))
+    names = [f"suite-{letter}" for letter in "fbdaec"]
+    gates = [gate(name, f"suites.{name}.pass_rate", ">= 0.9") for name in names]
+    wanted = tuple(f"suite {name} was not measured then" for name in sorted(names))
+    assert tried(policy(*gates, evidence=(CORE,)), decision, OLD).notes == wanted
+
+
 def test_what_was_measured_on_one_candidate_is_known() -> None:
     decision = decided(OLD, evidence(with_run(100, 18, valid_loss=number(0.2)), with_run(200, 20)))
     found = tried(policy(gate("loss", "valid_loss", "<= 0.3")), decision, OLD)
