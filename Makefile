@@ -9,8 +9,9 @@ SEEDS ?= 300
 FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
+RELEASE ?= $(shell date +%s)
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo infra-check report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo infra-check infra-plan infra-apply deployed-check report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -73,6 +74,19 @@ promptfoo:
 infra-check: setup $(CHECKOV)/.installed
 	$(RUN)pytest tests/infra --numprocesses 2 --dist loadgroup
 	cd infra && ../$(CHECKOV)/bin/checkov --directory . --skip-download --compact --quiet
+
+# What a deployment does, step by step; VARS is your .tfvars, STATE the bucket of Terraform's state.
+infra-plan:
+	terraform -chdir=infra init -input=false -backend-config=bucket=$(STATE)
+	terraform -chdir=infra plan -input=false -var-file=$(abspath $(VARS)) -var release=$(RELEASE) -out=$(CURDIR)/build/plan
+
+infra-apply:
+	terraform -chdir=infra apply -input=false $(CURDIR)/build/plan
+
+# A signature is asked for before anything else: whoever has none is told so by the function itself.
+deployed-check:
+	test "$$(curl --silent --output /dev/null --write-out '%{http_code}' --request POST \
+		--header 'content-type: application/json' --data '{}' "$$(terraform -chdir=infra output -raw webhook_url)")" = 401
 
 # In an environment of its own: it pins half of what we use to other versions.
 $(CHECKOV)/.installed:
