@@ -1,21 +1,26 @@
-"""OpenAI as it answers: fine-tuning jobs, their checkpoints and events, models, chat and responses.
+"""OpenAI as it answers: fine-tuning jobs, their checkpoints and events, models, chat, responses, webhook endpoints.
 
 `error` is `{}` on a healthy job, nulls are written out, lists are newest first, checkpoints show when the job ends.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from ratchet_sim.scenario import Checkpoint, Job
-from ratchet_sim.world import Body, Reply, Request, World, digest, shown_at, tokens
+from ratchet_sim.scenario import Account, Checkpoint, Job
+from ratchet_sim.world import Body, Reply, Request, WebhookEndpoint, World, digest, shown_at, tokens
 
 PREFIX = "/openai"
 _JOBS = re.compile(r"/v1/fine_tuning/jobs(?:/([^/]+))?(?:/(checkpoints|events))?")
+_ENDPOINTS = re.compile(r"/v1/webhook_endpoints(?:/([^/]+)/rotate_secret)?")
+_OVERLAP = timedelta(hours=24)
 _DATASETS: Mapping[str, str] = {"training": "file-simtrain", "validation": "file-simvalid"}
 _ERROR = {
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
@@ -42,6 +47,8 @@ def reply(request: Request, world: World) -> Reply:
         return _get_model(world, jobs, unquote(request.path.removeprefix("/v1/models/")))
     if request.method == "POST" and request.path in ("/v1/chat/completions", "/v1/responses"):
         return _answer(world, jobs, request)
+    if found := _ENDPOINTS.fullmatch(request.path):
+        return _endpoints_door(world, account, request, found[1])
     return Reply(404, error(404, f"Invalid URL ({request.method} {request.path})"))
 
 
@@ -244,6 +251,58 @@ def _response_body(key: str, made: int, name: str, text: str, asked: int, said: 
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": asked + said,
         },
+    }
+
+
+def _endpoints_door(world: World, account: Account, request: Request, rotated: str | None) -> Reply:
+    """List, create, rotate; a secret is told in the reply that makes it, and never again."""
+    mine = [endpoint for endpoint in reversed(world.endpoints) if endpoint.account == account.account]
+    if request.method == "GET" and rotated is None:
+        page = _page([_endpoint_body(world, endpoint) for endpoint in mine], request, 20)
+        ids = [item["id"] for item in page.body.get("data", ())] or [None]
+        return Reply(page.status, page.body | ({"first_id": ids[0], "last_id": ids[-1]} if page.status == 200 else {}))
+    if request.method != "POST":
+        return Reply(404, error(404, f"Invalid URL ({request.method} {request.path})"))
+    body = request.body if isinstance(request.body, dict) else {}
+    if rotated is None:
+        return _create_endpoint(world, account, body)
+    endpoint = next((each for each in mine if each.id == rotated), None)
+    if endpoint is None:
+        return Reply(404, error(404, f"No such webhook endpoint: {rotated}"))
+    kept = body.get("keep_old_secret_active_for_24_hours", False)
+    secrets = (_signing_secret(world, endpoint.id, len(endpoint.secrets)), *endpoint.secrets)
+    until = (world.t + (_OVERLAP if kept else timedelta())).total_seconds()
+    return _with_secret(world, replace(endpoint, secrets=secrets, old_until=until, updated=world.t.total_seconds()))
+
+
+def _create_endpoint(world: World, account: Account, body: Body) -> Reply:
+    name, url, kinds = body.get("name"), body.get("url"), body.get("event_types")
+    if not isinstance(name, str) or not isinstance(url, str) or not url.startswith("https://") or not kinds:
+        return Reply(400, error(400, "name, an https url and event_types are required"))
+    key, t = "wh_" + digest(world.spec.seed, "endpoint", len(world.endpoints))[:24], world.t.total_seconds()
+    secrets = (_signing_secret(world, key, 0),)
+    return _with_secret(world, WebhookEndpoint(key, account.account, name, url, tuple(kinds), t, t, secrets))
+
+
+def _signing_secret(world: World, key: str, number: int) -> str:
+    drawn = hashlib.sha256(digest(world.spec.seed, key, number).encode()).digest()
+    return "whsec_" + base64.b64encode(drawn).decode()
+
+
+def _with_secret(world: World, endpoint: WebhookEndpoint) -> Reply:
+    return Reply(200, _endpoint_body(world, endpoint) | {"signing_secret": endpoint.secrets[0]}, effect=endpoint)
+
+
+def _endpoint_body(world: World, endpoint: WebhookEndpoint) -> Body:
+    return {
+        "id": endpoint.id,
+        "object": "webhook_endpoint",
+        "created_at": _unix(world, timedelta(seconds=endpoint.created)),
+        "updated_at": _unix(world, timedelta(seconds=endpoint.updated)),
+        "event_types": list(endpoint.event_types),
+        "name": endpoint.name,
+        "url": endpoint.url,
+        "signing_secret_hint": "whsec_..." + endpoint.secrets[0][-4:],
     }
 
 

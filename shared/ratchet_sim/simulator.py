@@ -14,7 +14,7 @@ from ratchet_sim import faults, webhooks
 from ratchet_sim.clock import ScenarioClock
 from ratchet_sim.scenario import ZERO, Fact, Scenario, StaleReadBack
 from ratchet_sim.store import Store
-from ratchet_sim.world import Body, Request, World, model_name, shown_at
+from ratchet_sim.world import Body, Request, SetDefault, WebhookEndpoint, World, model_name, shown_at
 
 
 class Simulator:
@@ -31,7 +31,7 @@ class Simulator:
         return self.store.clock().now(self._real())
 
     def _world(self) -> World:
-        return World(self.spec, self.store.changes(), self.now() - self.spec.clock.start)
+        return World(self.spec, self.store.changes(), self.now() - self.spec.clock.start, self.store.endpoints())
 
     def handle(self, method: str, path: str, query: str, token: str, body: str) -> faults.Wire:
         """Answer as the provider that the path names, unless a fault has it otherwise."""
@@ -46,9 +46,12 @@ class Simulator:
             if reply is None:
                 answered = door.reply(faults.asked(do, request), world)
                 reply = faults.denied(do, answered, door.error)
-                if reply.effect:
-                    visible = world.t + (do.for_ if isinstance(do, StaleReadBack) else ZERO)
-                    self.store.change_default(reply.effect.model, reply.effect.checkpoint, world.t, visible)
+                match reply.effect:
+                    case SetDefault(model, checkpoint):
+                        visible = world.t + (do.for_ if isinstance(do, StaleReadBack) else ZERO)
+                        self.store.change_default(model, checkpoint, world.t, visible)
+                    case WebhookEndpoint() as endpoint:
+                        self.store.put_endpoint(endpoint)
             spoiled = faults.spoiled(do, reply.body, request)
             wire = faults.wire(do, type(reply)(reply.status, spoiled))
             number = self.store.log(

@@ -10,12 +10,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ratchet_sim.clock import ScenarioClock
-from ratchet_sim.world import Body, DefaultChange
+from ratchet_sim.world import Body, DefaultChange, WebhookEndpoint
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS changes (n INTEGER PRIMARY KEY, model TEXT, checkpoin
 CREATE TABLE IF NOT EXISTS hits (fault TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS fired (fault TEXT, n INTEGER, at TEXT, request INTEGER);
 CREATE TABLE IF NOT EXISTS attempts (delivery TEXT, at REAL, status INTEGER);
+CREATE TABLE IF NOT EXISTS endpoints (n INTEGER PRIMARY KEY, id TEXT UNIQUE, body TEXT);
 """
 
 
@@ -90,6 +92,16 @@ class Store:
     def change_default(self, model: str, checkpoint: str, at: timedelta, visible: timedelta) -> None:
         sql = "INSERT INTO changes (model, checkpoint, at, visible) VALUES (?, ?, ?, ?)"
         self.rows(sql, model, checkpoint, at.total_seconds(), visible.total_seconds())
+
+    def endpoints(self) -> tuple[WebhookEndpoint, ...]:
+        """The oldest first."""
+        rows = [json.loads(row["body"]) for row in self.rows("SELECT body FROM endpoints ORDER BY n")]
+        tuples = ("event_types", "secrets")
+        return tuple(WebhookEndpoint(**(row | {name: tuple(row[name]) for name in tuples})) for row in rows)
+
+    def put_endpoint(self, endpoint: WebhookEndpoint) -> None:
+        sql = "INSERT INTO endpoints (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+        self.rows(sql, endpoint.id, json.dumps(asdict(endpoint)))
 
     def hit(self, fault: str) -> int:
         """Count a matching request; says which one it was, from 1."""

@@ -27,17 +27,35 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class SetDefault:
-    """The one effect a request can have on a provider."""
+    """A request's effect on Vertex."""
 
     model: str
     checkpoint: str
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookEndpoint:
+    """Where OpenAI sends an account's events, as it is since the last request: a request's effect on OpenAI.
+
+    `secrets` are those that it has had, the newest first; the second is valid until `old_until`.
+    """
+
+    id: str
+    account: str
+    name: str
+    url: str
+    event_types: tuple[str, ...]
+    created: float
+    updated: float
+    secrets: tuple[str, ...]
+    old_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     status: int
     body: Body
-    effect: SetDefault | None = None
+    effect: SetDefault | WebhookEndpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +74,7 @@ class World:
     spec: Spec
     changes: tuple[DefaultChange, ...]
     t: timedelta
+    endpoints: tuple[WebhookEndpoint, ...] = ()
 
     def instant(self, offset: timedelta | None = None) -> datetime:
         return self.spec.clock.start + (self.t if offset is None else offset)

@@ -292,3 +292,40 @@ def test_a_question_without_text_is_400(tmp_path: Path, contents: Any) -> None:
 def test_what_is_not_simulated_is_404(tmp_path: Path, path: str) -> None:
     with providers(small(), tmp_path) as p:
         assert raw("GET", p.sim.url + path)[0] == 404
+
+
+def test_a_webhook_endpoint_tells_its_secret_when_it_is_made_or_rotated_and_never_again(tmp_path: Path) -> None:
+    with providers(small(), tmp_path) as p:
+        hooks = p.openai.webhooks
+        first, second = (
+            hooks.create(name="a", url=f"https://a.example/{n}", event_types=["fine_tuning.job.failed"]) for n in "12"
+        )
+        p.sim.advance(60)
+        rotated = hooks.rotate_secret(first.id, keep_old_secret_active_for_24_hours=True)
+        secrets = [first.signing_secret, second.signing_secret, rotated.signing_secret]
+        assert len(set(secrets)) == 3
+        assert (rotated.id, rotated.updated_at) == (first.id, first.created_at + 60)
+        assert [each.id for each in hooks.list(limit=1)] == [second.id, first.id]
+        status, page = raw("GET", p.sim.openai_url + "/webhook_endpoints")
+        assert (status, page["first_id"], page["last_id"], page["has_more"]) == (200, second.id, first.id, False)
+        assert "signing_secret" not in page["data"][0]
+        (stored, _) = p.sim.simulator.store.endpoints()
+        assert stored.secrets == (rotated.signing_secret, first.signing_secret)
+        with pytest.raises(openai.NotFoundError):
+            hooks.rotate_secret("wh_none")
+        with pytest.raises(openai.BadRequestError):
+            hooks.create(name="a", url="http://a.example/", event_types=["fine_tuning.job.failed"])
+
+
+def test_webhook_endpoints_are_those_of_the_keys_project_and_outlive_a_restart(tmp_path: Path) -> None:
+    def two(spec: Any) -> None:
+        spec["accounts"].append({"provider": "openai", "account": "proj_b2", "api_key": "sk-sim-b2"})
+
+    with providers(small(two), tmp_path) as p:
+        made = p.openai.webhooks.create(name="a", url="https://a.example/", event_types=["batch.failed"])
+    with providers(small(two), tmp_path) as p:
+        assert [each.id for each in p.openai.webhooks.list()] == [made.id]
+        other = openai_client(p.sim.openai_url, "sk-sim-b2").webhooks
+        assert list(other.list()) == []
+        with pytest.raises(openai.NotFoundError):
+            other.rotate_secret(made.id)
