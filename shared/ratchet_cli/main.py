@@ -8,7 +8,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from ratchet_cli.options import YAML, Alias, AnchorFile, Config, Context, DeathCode, Json, Since
+from ratchet_cli.options import (
+    YAML,
+    Alias,
+    AnchorFile,
+    Config,
+    Context,
+    DeathCode,
+    Json,
+    OpenAIProject,
+    SecretPlace,
+    Since,
+    WebhookUrl,
+    WouldDo,
+)
 from ratchet_cli.people import people
 from ratchet_cli.problem import FINDINGS, OK, told
 
@@ -26,6 +39,10 @@ dead_letters = typer.Typer(
     name="dead-letters", help="Look at what could not be handled, and replay it after the fix.", no_args_is_help=True
 )
 app.add_typer(dead_letters)
+webhook = typer.Typer(
+    name="webhook", help="Have OpenAI send its webhooks; their secret is stored and never shown.", no_args_is_help=True
+)
+app.add_typer(webhook)
 app.add_typer(people)
 
 
@@ -248,6 +265,43 @@ def replay(
 
         chosen = ids or Wanted(reason, since)
         raise typer.Exit(run(config, context, chosen, typer.echo, dry_run=dry_run, as_json=json))
+
+
+@webhook.command()
+def register(
+    account: OpenAIProject,
+    url: WebhookUrl,
+    secret: SecretPlace,
+    dry_run: WouldDo = False,
+    config: Config = YAML,
+    json: Json = False,
+) -> None:
+    """Make the endpoint for the ends of fine-tuning jobs, unless it is there, and store its secret."""
+    with told():
+        from ratchet_cli.webhook import Asked, run
+
+        text, good = run(config, Asked("register", account, url, secret), dry_run=dry_run, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if good else FINDINGS)
+
+
+@webhook.command()
+def rotate(
+    account: OpenAIProject,
+    url: WebhookUrl,
+    secret: SecretPlace,
+    again: Annotated[bool, typer.Option("--again", help="Even if it was changed within the last 24 hours.")] = False,
+    dry_run: WouldDo = False,
+    config: Config = YAML,
+    json: Json = False,
+) -> None:
+    """Have a new secret made and store it; the old one holds for 24 hours more."""
+    with told():
+        from ratchet_cli.webhook import Asked, run
+
+        text, good = run(config, Asked("rotate", account, url, secret, again), dry_run=dry_run, as_json=json)
+        typer.echo(text)
+        raise typer.Exit(OK if good else FINDINGS)
 
 
 @app.command()

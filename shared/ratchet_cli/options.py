@@ -30,4 +30,12 @@ Since = Annotated[
 Asking = Annotated[
     str | None, typer.Option("--decision", metavar="d-PREFIX", help="The one that asks, where several jobs wait.")
 ]
+OpenAIProject = Annotated[
+    str, typer.Option("--account", metavar="PROJECT", help="An OpenAI account of the configuration.")
+]
+WebhookUrl = Annotated[str, typer.Option("--url", metavar="URL", help="The https address of receive_webhook.")]
+SecretPlace = Annotated[
+    str, typer.Option("--secret", metavar="DEST", help="file:PATH, or secretmanager:projects/P/secrets/S.")
+]
+WouldDo = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 YAML = Path("ratchet.yaml")
