@@ -1,6 +1,6 @@
 output "webhook_url" {
   description = "Where OpenAI sends its events: ratchet webhook register --url ..."
-  value       = module.function["receive_webhook"].url
+  value       = "${module.function["receive_webhook"].url}/webhooks/openai"
 }
 
 output "command_url" {

@@ -61,7 +61,7 @@ def open_place(text: str, account: OpenAIAccount, settings: Settings, config: Pa
         log = (settings.sqlite_path or config).parent / ".ratchet" / "log.jsonl"
         return _File(Path(rest), account.webhook_secrets_files, config, log)
     if kind == "secretmanager" and (found := _SECRET.fullmatch(rest)):
-        return _SecretManager(*found.groups())
+        return _SecretManager(found[1], found[2], account.account)
     raise Problem("--secret: write file:PATH, or secretmanager:projects/PROJECT/secrets/NAME", USAGE)
 
 
@@ -135,6 +135,7 @@ class _SecretManager:
 
     project: str
     secret: str
+    account: str
 
     def check(self) -> None:
         """Google says that this may err on the side of yes; then `put` says so, and the secret is not lost."""
@@ -161,7 +162,7 @@ class _SecretManager:
         return f"{self._name}, version {self._number(added)}{doubt}"
 
     def steps(self, until: datetime | None) -> tuple[Step, ...]:
-        apply = "terraform -chdir=infra apply"
+        apply = "make infra-plan infra-apply STATE=... VARS=..."
         if until is None:
             return (Step("deploy, so that receive_webhook has it", apply),)
         of = f"--project={self.project}"
@@ -169,11 +170,12 @@ class _SecretManager:
         watch = ["gcloud", "logging", "read", query, of, "--freshness=1h", "--limit=3"]
         enabled = ["gcloud", "secrets", "versions", "list", self.secret, of, "--filter=state=ENABLED"]
         disable = ["gcloud", "secrets", "versions", "disable", "VERSION", f"--secret={self.secret}", of]
+        both = f'previous_webhook_versions = {{ {self.account} = "VERSION" }}'
         return (
-            Step("deploy both, the new version as the first of webhook_secrets_files, the one before as second", apply),
+            Step("find the number of the version before", shlex.join(enabled)),
+            Step(f"deploy both, with {both} in your .tfvars", apply),
             Step("watch: no delivery that needs the old one (ok_old) may be new", shlex.join(watch)),
-            Step(f"drop, after {moment(until)}: take the old one out of webhook_secrets_files, then", apply),
-            Step("find its number", shlex.join(enabled)),
+            Step(f"drop, after {moment(until)}: take that line out of your .tfvars, then", apply),
             Step("and end it", shlex.join(disable)),
         )
 

@@ -420,7 +420,7 @@ def test_secret_manager_gets_a_version_for_each_secret(tmp_path: Path, manager: 
         assert (code, err) == (0, "")
         assert f"its secret is in {place}, version 2" in out
         assert manager.versions == list(reversed(at.endpoints()[0].secrets))
-        for command in ("terraform -chdir=infra apply", "gcloud logging read", "gcloud secrets versions disable"):
+        for command in ("make infra-plan infra-apply", "gcloud logging read", "gcloud secrets versions disable"):
             assert f"\n     {command}" in out
         assert "ok_old" in out
         assert at.clean()

@@ -97,7 +97,7 @@ def test_every_command_parses(line: str) -> None:
     # What the commands check for themselves, once they run.
     if "every" in given and "alias" in given:
         assert (given["alias"] is None) is given["every"]
-    if "dry_run" in given:
+    if "ids" in given:
         assert bool(given["ids"]) is not (given["reason"] is not None or given["since"] is not None)
     if "target" in given:
         assert (given["checkpoint"] is None) is not (given["target"] is None)
