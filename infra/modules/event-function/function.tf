@@ -60,9 +60,11 @@ resource "google_cloudfunctions2_function" "this" {
     environment_variables = merge(
       var.environment,
       {
-        RATCHET_RELEASE = tostring(var.release)
-        WORKERS         = "1"
-        THREADS         = tostring(var.concurrency)
+        # A line's trace is found by its project.
+        GOOGLE_CLOUD_PROJECT = var.project
+        RATCHET_RELEASE      = tostring(var.release)
+        WORKERS              = "1"
+        THREADS              = tostring(var.concurrency)
         # A call that has answered 504 does not go on in the background.
         THREADED_TIMEOUT_ENABLED = "true"
       },
