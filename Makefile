@@ -9,9 +9,10 @@ SEEDS ?= 300
 FROM ?= 1
 SECONDS ?= 60
 MINUTES ?= 10
+JOBS ?= 100
 RELEASE ?= $(shell date +%s)
 
-.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo infra-check infra-plan infra-apply deployed-check report lint requirements lock clean
+.PHONY: setup demo demo-kill test verify simulate chaos fuzz bench-decision bench-smoke mutation promptfoo infra-check cost infra-plan infra-apply deployed-check report lint requirements lock clean
 
 setup: $(VENV)/.installed
 
@@ -74,6 +75,9 @@ promptfoo:
 infra-check: setup $(CHECKOV)/.installed
 	$(RUN)pytest tests/infra --numprocesses 2 --dist loadgroup
 	cd infra && ../$(CHECKOV)/bin/checkov --directory . --skip-download --compact --quiet
+
+cost: setup
+	PYTHONPATH=shared:tests $(RUN)python -m bench.cost --jobs $(JOBS)
 
 # What a deployment does, step by step; VARS is your .tfvars, STATE the bucket of Terraform's state.
 infra-plan:
