@@ -75,6 +75,11 @@ def test_it_is_valid_and_formatted(tmp_path: Path) -> None:
     copy.run("fmt", "-check", "-recursive")
 
 
+def test_it_passes_the_tests_of_its_own(tmp_path: Path) -> None:
+    told = terraform.copy(tmp_path / "whole").initialised().run("test", "-no-color")
+    assert "4 passed, 0 failed" in told
+
+
 @pytest.mark.parametrize("check", policies.CHECKS, ids=lambda check: check.__name__)
 def test_the_plan_keeps(plan: Plan, check: Check) -> None:
     assert list(check(plan)) == []
@@ -92,13 +97,6 @@ def test_a_broken_variant_is_noticed(tmp_path: Path, file: str, old: str, new: s
             copy.plan()
     else:
         assert list(check(copy.plan()))
-
-
-def test_a_number_that_is_an_id_and_a_release_of_nothing_are_refused(tmp_path: Path) -> None:
-    copy = terraform.copy(tmp_path / "whole").initialised()
-    for variable in ("project_number=acme-ratchet", "release=0", "release=1.5"):
-        with pytest.raises(Refused, match="Invalid value for variable"):
-            copy.plan("-var", variable)
 
 
 def test_during_a_rotation_the_previous_secret_is_a_file_too(tmp_path: Path) -> None:
