@@ -270,6 +270,14 @@ def test_a_gate_that_does_not_count_asks_for_no_change() -> None:
     assert found.changes == (Change(metric=RATE, by=1, counted=True),)
 
 
+def test_a_gate_that_passes_asks_for_no_change() -> None:
+    rules = policy(gate("quality", RATE, ">= 0.9"), gate("speed", "suites.core.latency_p95_ms", "<= 800"))
+    for milliseconds in (100, 799, 800):
+        found = turned(rules, candidate(core__pass_rate=rate(17, 20), core__latency_p95_ms=number(milliseconds)))
+        assert found is not None
+        assert found.changes == (Change(metric=RATE, by=1, counted=True),)
+
+
 def test_the_amount_is_in_the_units_of_the_metric() -> None:
     assert Change(metric=RATE, by=-3, counted=True).amount == -3
     assert Change(metric="suites.core.score", by=-3).amount == pytest.approx(-0.003)
