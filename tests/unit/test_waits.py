@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from ratchet.application.state import create, load_alias, load_keyed
 from ratchet.domain.alias import advance, fold, verify
-from ratchet.domain.events import PromotionDue
+from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.policy import (
     Approval,
@@ -18,7 +20,7 @@ from ratchet.domain.policy import (
     Until,
     WhenMissing,
 )
-from ratchet.domain.records import Alias, Checkpoint, Wait
+from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Purpose, Wait
 from ratchet.ports import Commit, Key, Snapshot
 from support.world import ALIAS, MemoryStore, World, policy, rules, suite
 
@@ -116,3 +118,31 @@ def test_a_baseline_that_vanishes_while_it_is_tested_again_is_waited_for_no_long
     world.hint(world.job("8814", {300: 1.0}))
     world.sweep(90)
     assert world.serving() == 300
+
+
+@pytest.mark.parametrize("by", ["a decision", "a verdict"])
+def test_whether_what_vanished_is_gone_is_asked_though_all_else_of_it_is_settled(by: str) -> None:
+    """As a seed of the simulation found it: the one probe met an outage, and the decision took its timer away."""
+    world = World()
+    job = world.job("8812", {100: 0.95})
+    world.hint(job)
+    stored = load_keyed(world.store, Checkpoint, CheckpointKey(job, "1"))
+    assert stored is not None
+    target = stored.value.target
+    assert target is not None
+    doubted = replace(stored.value, unlisted_since=world.clock.now(), next_look_at=world.clock.now())
+    (digest,) = doubted.tested
+    if by == "a decision":
+        doubted = replace(doubted, open_aliases=(ALIAS,), decided={})
+        due: PromotionDue | SmokeTestDue = PromotionDue(alias=ALIAS, job=job, reason="test")
+    else:
+        doubted = replace(doubted, open_suites=(digest,), tested=(), runs={})
+        due = SmokeTestDue(checkpoint=doubted.key, suite=digest, purpose=Purpose.GATE, occasion="2", alias=ALIAS)
+    assert world.store.commit([stored.write(doubted)], "test") is Commit.COMMITTED
+    topic = Topic.PROMOTIONS if by == "a decision" else Topic.SMOKE_TESTS
+    world.bus.publish(Event(topic=topic, id="e", source="test", payload=due))
+    world.settle()
+    del world.provider.quality[target]
+    world.provider.checkpoints[job] = []
+    world.sweep(30)
+    assert world.checkpoint(job, 1).state is CheckpointState.GONE

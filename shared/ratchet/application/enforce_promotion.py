@@ -271,6 +271,6 @@ def _strike(stored: Stored[Checkpoint], decision: Decision, policy: Policy) -> W
             checkpoint,
             open_aliases=still,
             decided={**checkpoint.decided, str(decision.alias): policy.digest},
-            next_look_at=checkpoint.next_look_at if still or checkpoint.open_suites else None,
+            next_look_at=checkpoint.next_look_at if still or checkpoint.open_suites or checkpoint.in_doubt else None,
         )
     )

@@ -16,7 +16,7 @@ from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic, Tuni
 from ratchet.domain.keys import digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome, Recorded
-from ratchet.domain.records import Alias, Checkpoint, CheckpointState, Job, Purpose, SmokeRun
+from ratchet.domain.records import Alias, Checkpoint, Job, Purpose, SmokeRun
 from ratchet.ports import Bus, Clock, Commit, Ids, Postpone, ProviderError, Providers, Query, Store
 
 PAGE = 200
@@ -119,7 +119,7 @@ def _hints(record: Alias | SmokeRun | Checkpoint | Job) -> Sequence[PromotionDue
             ]
         case Job():
             return [TuningJobHint(job=record.key, reason="due")]
-    if record.unlisted_since is not None and record.state is not CheckpointState.GONE:
+    if record.in_doubt:
         return [SmokeTestDue(checkpoint=record.key, suite="-", purpose=Purpose.PROBE)]
     if record.open_suites:
         return [SmokeTestDue(checkpoint=record.key, suite=suite, purpose=Purpose.GATE) for suite in record.open_suites]

@@ -137,7 +137,7 @@ def _traits(checkpoint: Checkpoint) -> Traits:
 
 
 def _timer(checkpoint: Checkpoint, now: datetime) -> datetime | None:
-    if checkpoint.unlisted_since is not None and checkpoint.state is not CheckpointState.GONE:
+    if checkpoint.in_doubt:
         return now + LOST_MESSAGE
     if checkpoint.state is not CheckpointState.READY:
         return None  # the job's own timer brings what is missing

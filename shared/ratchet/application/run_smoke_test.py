@@ -304,12 +304,14 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
 
 def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
     open_suites = tuple(suite for suite in checkpoint.open_suites if suite != run.suite_digest)
+    # Whether it is gone may still be to be asked.
+    left = checkpoint.next_look_at if checkpoint.in_doubt else None
     return replace(
         checkpoint,
         open_suites=open_suites,
         tested=tuple(sorted({*checkpoint.tested, run.suite_digest})),
         runs={**checkpoint.runs, run.suite_digest: run.key},
-        next_look_at=now + LOST_MESSAGE if open_suites or checkpoint.open_aliases else None,
+        next_look_at=now + LOST_MESSAGE if open_suites or checkpoint.open_aliases else left,
     )
 
 

@@ -117,6 +117,11 @@ class Checkpoint:
     conflicts: tuple[Conflict, ...] = ()
     next_look_at: datetime | None = None
 
+    @property
+    def in_doubt(self) -> bool:
+        """No longer listed, and not known to be gone: its timer is for asking its endpoint."""
+        return self.unlisted_since is not None and self.state is not CheckpointState.GONE
+
 
 class Purpose(StrEnum):
     """What a run is for: a checkpoint's own gates, to be compared with, or to see that what was promoted stays good."""
