@@ -110,11 +110,11 @@ def _judged(outcomes: Mapping[str, Mapping[str, str]], seconds: float, *, whole:
     for line in sorted(dead):
         print(f"justified in {SURVIVORS.name}, but does not survive: {line}")
     if whole:
-        _record(outcomes, count, len(lived), percent, seconds)
+        _record(outcomes, count, len(lived), len(unlisted), seconds)
     return 1 if unlisted or dead or percent < LEAST_PERCENT else 0
 
 
-def _record(outcomes: Mapping[str, Mapping[str, str]], count: int, lived: int, percent: float, seconds: float) -> None:
+def _record(outcomes: Mapping[str, Mapping[str, str]], count: int, lived: int, unlisted: int, seconds: float) -> None:
     from support.figures import record
 
     by_module: Sequence[str] = [
@@ -124,8 +124,9 @@ def _record(outcomes: Mapping[str, Mapping[str, str]], count: int, lived: int, p
     ]
     figures = {
         "mutants of shared/ratchet/domain": count,
-        "noticed": f"{count - lived} ({percent:.1f} %)",
-        "survived, each justified in tests/mutation/survivors.toml": lived,
+        "noticed": f"{count - lived} ({100 * (count - lived) / count:.1f} %)",
+        "survived": lived,
+        f"of these not justified in {SURVIVORS.name}": unlisted,
         "time": f"{seconds / 60:.0f} min",
     }
     record("Mutation", "make mutation", figures, lists={"By module": by_module})
