@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ratchet.domain.keys import Provider
-from ratchet.domain.records import DeadLetterRecord, Hold, Job, JobState, Pointer
+from ratchet.domain.records import Checkpoint, CheckpointState, DeadLetterRecord, Hold, Job, JobState, Pointer
 from support.decisions import HOUR, JOB, MOMENT, START, key
 
 
@@ -30,6 +30,15 @@ def test_all_who_may_have_started_a_job_are_known() -> None:
 def test_a_pointer_is_to_its_providers_model() -> None:
     made = Pointer(checkpoint=key(), step=1, target="t", model=None, decision="d", since=START)
     assert made.provider is Provider.VERTEX
+
+
+@pytest.mark.parametrize("state", list(CheckpointState))
+def test_what_is_no_longer_listed_is_in_doubt_until_it_is_known_to_be_gone(state: CheckpointState) -> None:
+    listed = Checkpoint(
+        key=key(), job=JOB, base_model="b", labels={}, job_created_at=START, recorded_at=START, state=state
+    )
+    assert not listed.in_doubt
+    assert replace(listed, unlisted_since=START).in_doubt is (state is not CheckpointState.GONE)
 
 
 def test_a_hold_lives_until_its_end() -> None:
