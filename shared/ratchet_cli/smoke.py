@@ -20,7 +20,7 @@ from ratchet.ports import Answer, NoAnswer, PermanentError, ProviderPort, Provid
 from ratchet.runtime.settings import Settings, SettingsError
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place, plain
-from ratchet_cli.stores import opened, read_settings
+from ratchet_cli.stores import checkpoint_key, opened, read_settings
 
 _ROUNDS = 3
 """So often what was not answered is asked again."""
@@ -70,7 +70,7 @@ class Tested:
 
 def run(config: Path, context: str | None, asked: Asked, progress: Progress | None = None) -> list[Tested]:
     """Raises: Problem."""
-    key = _key(asked.checkpoint) if asked.checkpoint else None
+    key = checkpoint_key(asked.checkpoint) if asked.checkpoint else None
     settings = read_settings(config)
     chosen = _chosen(_suites(settings), asked.suites)
     progress = progress or (lambda _: nullcontext(lambda _: None))
@@ -96,13 +96,6 @@ def _chosen(suites: Mapping[str, Suite], names: Sequence[str]) -> list[Suite]:
     if missing:
         raise Problem(f"no suite is named {missing[0]}; there: {known or 'none'}", USAGE)
     return [suites[name] for name in names or suites]
-
-
-def _key(text: str) -> CheckpointKey:
-    try:
-        return CheckpointKey.parse(text)
-    except ValueError as exc:
-        raise Problem(f"{text}: not a checkpoint's key; write provider:account:location:job/id", USAGE) from exc
 
 
 def _recorded(settings: Settings, store: Store, key: CheckpointKey) -> _Target:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.domain.codec import Malformed
+from ratchet.domain.keys import CheckpointKey
 from ratchet.ports import Store, StoreUnavailable, StoreUncertain
 from ratchet.runtime.settings import Settings, SettingsError
 from ratchet_cli.problem import USAGE, Problem
@@ -70,3 +71,11 @@ def opened(settings: Settings, context: str | None) -> Iterator[Store]:
 
 def _cause(exc: BaseException) -> str:
     return type(exc.__cause__ or exc).__name__
+
+
+def checkpoint_key(text: str) -> CheckpointKey:
+    """Raises: Problem."""
+    try:
+        return CheckpointKey.parse(text)
+    except ValueError as exc:
+        raise Problem(f"{text}: not a checkpoint's key; write provider:account:location:job/id", USAGE) from exc

@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from ratchet.adapters.calls import NONSENSE
 from ratchet.runtime import clock as clocks
 from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError
 from ratchet.runtime.webhook_secrets import parse_secret
@@ -45,8 +46,6 @@ _OVERLAP = timedelta(hours=24)
 _PAGES = 1000
 _ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _LATER = "run the same command again: it looks first at what was done"
-# What an SDK throws when a 200 holds something that it did not expect.
-_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +251,7 @@ class _Work:
         except FileNotFoundError:
             return None
         # Whatever is wrong with it, its text is not shown: it may hold a secret.
-        except (OSError, *_NONSENSE):
+        except (OSError, *NONSENSE):
             raise Problem(f"{self._path}: what an earlier run left cannot be read; look at it, and remove it") from None
 
     def _write(self, note: _Note) -> None:
@@ -325,7 +324,7 @@ class _Provider:
             raise Problem(f"OpenAI: {what}, as far as is known ({code}); {_LATER}") from None
         except openai.APIConnectionError:
             raise Problem(f"OpenAI: {what}, as far as is known: no answer; check the network, and {_LATER}") from None
-        except (openai.OpenAIError, *_NONSENSE):
+        except (openai.OpenAIError, *NONSENSE):
             text = f"OpenAI: {what}, as far as is known: the answer makes no sense; check the base URL, and {_LATER}"
             raise Problem(text) from None
 
@@ -346,7 +345,7 @@ class _Provider:
 
 
 def _endpoint(item: Any) -> _Endpoint:
-    """Raises: what `_NONSENSE` lists."""
+    """Raises: what `NONSENSE` lists."""
     if not _ENDPOINT.fullmatch(item.id) or not isinstance(item.url, str):
         raise ValueError
     # No calendar has what lies far beyond.
@@ -355,7 +354,7 @@ def _endpoint(item: Any) -> _Endpoint:
 
 
 def _with_secret(reply: Any) -> tuple[_Endpoint, SecretStr]:
-    """Raises: what `_NONSENSE` lists, also for a secret that the functions would refuse."""
+    """Raises: what `NONSENSE` lists, also for a secret that the functions would refuse."""
     secret = SecretStr(reply.signing_secret.strip())
     try:
         parse_secret(secret.get_secret_value(), "the answer")

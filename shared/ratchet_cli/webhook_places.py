@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError
+from ratchet.runtime.settings import OpenAIAccount, Settings, SettingsError, on_this_machine
 from ratchet.runtime.webhook_secrets import parse_secret
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import moment
 
 _SECRET = re.compile(r"projects/([a-z0-9:.-]{1,64})/secrets/([A-Za-z0-9_-]{1,255})")
 _VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/([0-9]{1,9})")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ADD = "secretmanager.versions.add"
 _SECONDS = 20
 
@@ -243,8 +241,7 @@ def _base() -> str:
     """Google's address, or what gcloud's own variable names, such as a regional one."""
     variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
     url = os.environ.get(variable, "").rstrip("/")
-    place = urlsplit(url)
-    if url and place.scheme != "https" and not (place.scheme == "http" and place.hostname in _LOOPBACK):
+    if url and not url.startswith("https://") and not on_this_machine(url):
         raise Problem(f"{variable}: a secret goes over https; mend or unset it", USAGE)
     return url or "https://secretmanager.googleapis.com"
 

@@ -15,7 +15,7 @@ from ratchet.domain.rules import Rules
 from ratchet.ports import Query, Store
 from ratchet.runtime.settings import Settings
 from ratchet_cli.problem import USAGE, Problem
-from ratchet_cli.stores import opened, read_settings
+from ratchet_cli.stores import checkpoint_key, opened, read_settings
 from ratchet_cli.telling import checkpoint as of_checkpoint
 from ratchet_cli.telling import decision as of_decision
 from ratchet_cli.telling.story import Story
@@ -26,7 +26,7 @@ def run(config: Path, context: str | None, what: str, *, as_json: bool) -> str:
     settings = read_settings(config)
     with opened(settings, context) as store:
         if "/" in what:
-            return _checkpoint(store, settings, _key(what), as_json)
+            return _checkpoint(store, settings, checkpoint_key(what), as_json)
         story = story_of(store, by_prefix(store, what) if what.startswith("d-") else _last(store, what))
         return json.dumps(of_decision.document(story), indent=2) if as_json else of_decision.render(story)
 
@@ -103,13 +103,6 @@ def _last(store: Store, text: str) -> Decision:
     if decision is None:
         raise Problem(f"the last decision of {key} is missing in the store; restore it from a backup")
     return decision.value
-
-
-def _key(text: str) -> CheckpointKey:
-    try:
-        return CheckpointKey.parse(text)
-    except ValueError as exc:
-        raise Problem(f"{text}: not a checkpoint's key; write provider:account:location:job/id", USAGE) from exc
 
 
 def _checkpoint(store: Store, settings: Settings, key: CheckpointKey, as_json: bool) -> str:

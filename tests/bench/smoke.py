@@ -12,47 +12,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-from ratchet.adapters.assertions.grade import grade
 from ratchet.adapters.openai import OpenAIProvider
 from ratchet.adapters.sqlite import SqliteStore
-from ratchet.application.run_smoke_test import run_smoke_test
 from ratchet.application.state import create, find_all
-from ratchet.domain.events import SmokeTestDue
-from ratchet.domain.keys import CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits
-from ratchet.domain.records import Checkpoint, CheckpointState, Purpose, SmokeRun
-from ratchet.domain.rules import Rules
+from ratchet.domain.records import SmokeRun
 from ratchet.domain.suite import Assertion, Case, Request, Suite
-from ratchet.runtime.clock import SystemClock
-from ratchet.runtime.ids import SystemIds
 from ratchet_cli.processes import free_ports
 from support.figures import record
+from support.one_run import CHECKPOINT, DIGEST, JOB, once
 from support.promptfoo.oracle import HOME, NODE, SILENT, missing
-from support.world import ListBus
 
 CASES, CONCURRENCY, LATENCY_MS = 200, 16, 50
 IDEAL = math.ceil(CASES / CONCURRENCY) * LATENCY_MS / 1000
 RUNS = 5
 MOST = 1.15
 TIMES_FASTER = 4.0
-JOB = JobKey(Provider.OPENAI, "bench", "-", "ftjob-bench")
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-class One:
-    """The only account that there is."""
-
-    def __init__(self, port: OpenAIProvider) -> None:
-        self._port = port
-
-    def of(self, _: JobKey) -> OpenAIProvider:
-        return self._port
-
-    def all(self) -> list[tuple[JobKey, OpenAIProvider]]:
-        return [(JOB, self._port)]
 
 
 def suite() -> Suite:
@@ -67,7 +44,7 @@ def suite() -> Suite:
         repeats=1,
         concurrency=CONCURRENCY,
         request=Request(max_tokens=64),
-        digest="d" * 64,
+        digest=DIGEST,
         text="{}",
     )
 
@@ -75,20 +52,11 @@ def suite() -> Suite:
 def ours(url: str, folder: Path, n: int) -> float:
     """Seconds of one handling of a smoke-test event, the probe before the cases among them."""
     store = SqliteStore(folder / f"{n}.db")
-    checkpoint = Checkpoint(
-        key=CheckpointKey(JOB, "1"), job=JOB, base_model="bench", labels={}, job_created_at=NOW, recorded_at=NOW,
-        state=CheckpointState.READY, step=1, target="bench", open_suites=("d" * 64,),
-    )  # fmt: skip
-    store.commit([create(checkpoint)], "bench")
-    tested = suite()
-    provider = OpenAIProvider("bench", "sk-bench", url)
+    store.commit([create(CHECKPOINT)], "bench")
+    provider = OpenAIProvider("proj", "sk-bench", url)
     provider.probe("bench")  # A function that is warm has its client, and its connections.
     begun = time.perf_counter()
-    run_smoke_test(
-        SmokeTestDue(checkpoint=checkpoint.key, suite=tested.digest, purpose=Purpose.GATE, occasion="-"),
-        store=store, bus=ListBus(), providers=One(provider), clock=SystemClock(), ids=SystemIds(),
-        rules=Rules(policies=(), suites={"core": tested}, digest="r"), limits=Limits(), judge=grade, prices={},
-    )  # fmt: skip
+    once(store, suite(), provider, Limits())
     took = time.perf_counter() - begun
     (run,) = (stored.value for stored in find_all(store, SmokeRun, job=str(JOB)))
     assert run.summary is not None and run.summary.cases_passed == CASES, run  # noqa: PT018

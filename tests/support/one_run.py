@@ -13,6 +13,7 @@ from ratchet.application.run_smoke_test import run_smoke_test
 from ratchet.domain.events import SmokeTestDue
 from ratchet.domain.keys import CheckpointKey, JobKey, Provider
 from ratchet.domain.limits import Limits
+from ratchet.domain.outcomes import Outcome
 from ratchet.domain.records import Checkpoint, CheckpointState, Purpose
 from ratchet.domain.rules import Rules
 from ratchet.domain.suite import Assertion, Case, Suite
@@ -48,7 +49,9 @@ SUITE = Suite(
 LIMITS = Limits(budget=1.6, function_timeout=1.8, ack_deadline=2, lease=2.5, provider_timeout=2, slice=1.2, skew=0.1)
 
 
-class _One:
+class One:
+    """The only account that there is."""
+
     def __init__(self, port: OpenAIProvider) -> None:
         self._port = port
 
@@ -59,19 +62,24 @@ class _One:
         return [(JOB, self._port)]
 
 
-def main(database: str, url: str) -> None:
-    outcome = run_smoke_test(
+def once(store: SqliteStore, suite: Suite, provider: OpenAIProvider, limits: Limits) -> Outcome:
+    """One handling of the event of CHECKPOINT."""
+    return run_smoke_test(
         SmokeTestDue(checkpoint=CHECKPOINT.key, suite=DIGEST, purpose=Purpose.GATE, occasion="-"),
-        store=SqliteStore(database),
+        store=store,
         bus=ListBus(),
-        providers=_One(OpenAIProvider("proj", "key", url)),
+        providers=One(provider),
         clock=SystemClock(),
         ids=SystemIds(),
-        rules=Rules(policies=(), suites={"core": SUITE}, digest="r"),
-        limits=LIMITS,
+        rules=Rules(policies=(), suites={"core": suite}, digest="r"),
+        limits=limits,
         judge=grade,
         prices={},
     )
+
+
+def main(database: str, url: str) -> None:
+    outcome = once(SqliteStore(database), SUITE, OpenAIProvider("proj", "key", url), LIMITS)
     print(type(outcome).__name__, getattr(outcome, "reason", ""))
 
 

@@ -102,7 +102,7 @@ resource "google_cloudfunctions2_function" "this" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.environment, google_secret_manager_secret_iam_member.file]
+  depends_on = [google_secret_manager_secret_iam_member.this]
 
   #checkov:skip=CKV_GCP_124:The three doors are open: one checks signatures, two are behind IAM. Workers are internal, and a test holds it.
 }

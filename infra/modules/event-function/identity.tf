@@ -41,18 +41,10 @@ resource "google_project_iam_member" "state" {
   }
 }
 
-resource "google_secret_manager_secret_iam_member" "environment" {
-  for_each = var.secret_environment
+resource "google_secret_manager_secret_iam_member" "this" {
+  for_each = toset(concat(values(var.secret_environment), [for file in var.secret_files : file.secret]))
 
   secret_id = each.value
-  role      = "roles/secretmanager.secretAccessor"
-  member    = local.member
-}
-
-resource "google_secret_manager_secret_iam_member" "file" {
-  for_each = var.secret_files
-
-  secret_id = each.value.secret
   role      = "roles/secretmanager.secretAccessor"
   member    = local.member
 }

@@ -16,7 +16,7 @@ from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain.alias import DRIFT_CONFIRM, HELD_LOOK, given_back, moved, taken_over
 from ratchet.domain.decision import Decision
 from ratchet.domain.decision import Outcome as Decided
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest
+from ratchet.domain.keys import ALL_ALIASES, AliasKey, digest, short_id
 from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.policy import DriftUse, Policy
@@ -95,7 +95,7 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
         # As it is by now: who was frozen right after the commit may have lost the lease again.
         return carry_out(hands, key)
     if now - intent.opened_at > hands.clock.real(STALLED_SECONDS):
-        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=f"d-{intent.decision[:6]}")
+        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=short_id(intent.decision))
     if intent.model is None:
         return _rest(hands, stored, HELD_LOOK) if _held(hands, key, intent) else _close(hands, stored, intent)
     return _apply(hands, stored, intent, intent.model)
@@ -242,13 +242,13 @@ def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     words = "the provider refuses the target, or it is gone"
     if not change(hands, stored, after, "intent.aborting", words, decision=_decided(stored)):
         return Deferred(not_before)
-    log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=f"d-{intent.decision[:6]}")
+    log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=short_id(intent.decision))
     return Deferred(not_before)
 
 
 def _close_back(hands: Hands, stored: Stored[Alias], intent: Intent, reason: str) -> Outcome:
     log.emit(
-        log.Event.PROMOTION_STALLED, alias=str(stored.value.key), decision_id=f"d-{intent.decision[:6]}", reason=reason
+        log.Event.PROMOTION_STALLED, alias=str(stored.value.key), decision_id=short_id(intent.decision), reason=reason
     )
     return _close(hands, stored, replace(intent, direction=Direction.BACK))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ratchet.application.state import load_alias
-from ratchet.domain.keys import AliasKey
+from ratchet.domain.keys import AliasKey, short_id
 from ratchet.ports import Store
 
 
@@ -33,5 +33,5 @@ def resolve_alias(key: AliasKey, *, store: Store) -> Resolved | None:
         location=current.checkpoint.job.location,
         target=current.target,
         step=current.step,
-        decision=f"d-{current.decision[:6]}",
+        decision=short_id(current.decision),
     )

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ratchet.domain.codec import format_time
 from ratchet.domain.evidence import Evidence
 from ratchet.domain.gates import Assessment
-from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, digest
+from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, digest, short_id
 from ratchet.domain.records import Ask, Hold, Move, Purpose
 
 
@@ -125,7 +125,7 @@ class Decision:
 
     @property
     def short(self) -> str:
-        return f"d-{self.id[:6]}"
+        return short_id(self.id)
 
 
 def waiting(stage: Stage, reason: str, until: datetime | None) -> Ruling:

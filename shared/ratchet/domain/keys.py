@@ -134,3 +134,8 @@ def _split(text: str, separator: str, count: int) -> list[str]:
     if len(parts) != count:
         raise ValueError(f"not {count} parts joined by {separator!r}")
     return parts
+
+
+def short_id(decision: str) -> str:
+    """A decision's id as people read it, and as the command line takes it."""
+    return f"d-{decision[:6]}"

@@ -170,7 +170,7 @@ class Settings(_Part):
         if not _STORE.fullmatch(self.store):
             raise ValueError("store: write sqlite:///path or firestore://project/database")
         url = self.clock_url
-        if url is not None and not _on_this_machine(url):
+        if url is not None and not on_this_machine(url):
             raise ValueError("clock_url: only a simulator on this machine, http://127.0.0.1:PORT")
         if os.environ.get("K_SERVICE"):
             if url is not None:
@@ -216,7 +216,7 @@ class Settings(_Part):
             raise SettingsError("\n".join(_explain(path, nodes, error) for error in exc.errors())) from exc
 
 
-def _on_this_machine(url: str) -> bool:
+def on_this_machine(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme == "http" and parts.hostname in _LOOPBACK and parts.port != 0

@@ -34,15 +34,13 @@ def parse_secret(text: str, where: str) -> bytes:
 def with_secrets(settings: Settings) -> Sequence[OpenAIAccount]:
     """The accounts, each with where its secrets are."""
     folder, accounts = settings.webhook_secrets_dir, settings.providers.openai
-    if folder is None:
-        return accounts
-    mounted = ({"webhook_secrets_env": None, "webhook_secrets_files": _mounted(folder / a.account)} for a in accounts)
-    return [account.model_copy(update=files) for account, files in zip(accounts, mounted, strict=True)]
+    return accounts if folder is None else [_mounted(account, folder / account.account) for account in accounts]
 
 
-def _mounted(folder: Path) -> tuple[Path, ...]:
+def _mounted(account: OpenAIAccount, folder: Path) -> OpenAIAccount:
     current, previous = folder / "current", folder / "previous"
-    return (current, previous) if previous.exists() else (current,)
+    files = (current, previous) if previous.exists() else (current,)
+    return account.model_copy(update={"webhook_secrets_env": None, "webhook_secrets_files": files})
 
 
 def read_secrets(accounts: Sequence[OpenAIAccount]) -> Secrets:
