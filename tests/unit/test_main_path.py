@@ -13,7 +13,7 @@ from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Pr
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
-from ratchet.ports import NotFound, PermanentError, RetryableError
+from ratchet.ports import Commit, NotFound, PermanentError, RetryableError
 from support.recording import captured
 from support.world import ALIAS, START, World, policy, rules
 
@@ -90,6 +90,19 @@ def test_every_lost_message_is_made_up_for_by_the_sweep() -> None:
             break
     assert world.serving() == 100
     assert world.provider.defaults[f"projects/42/locations/us-central1/models/{job.id}@1"] == "1"
+
+
+def test_lines_say_how_long_it_took() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}, state=JobState.RUNNING))
+    world.job("8812", {100: 0.95})
+    world.clock.time += timedelta(minutes=15)
+    with captured("all") as log:
+        world.sweep()
+        world.settle()
+    took = {line["event"]: line for line in log.lines}
+    assert took["sweep.done"]["overdue_seconds"] == 600, "its job was due after five minutes"
+    assert took["promotion.promoted"]["seconds"] == 0, "the clock of this world stands still meanwhile"
 
 
 def test_a_worse_job_is_refused_with_the_number_and_the_limit() -> None:
@@ -327,6 +340,20 @@ def test_a_roll_back_with_nothing_before_is_refused_and_says_so() -> None:
     assert world.decisions()[-1].reason == "refused: nothing served before"
 
 
+def test_each_hold_and_its_end_is_told_once_whoever_sets_it() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    world.hint(world.job("8813", {300: 1.0}))
+    commit, raced = world.store.commit, iter([Commit.CONFLICT])
+    world.store.commit = lambda writes, key: next(raced, None) or commit(writes, key)  # type: ignore[method-assign]
+    with captured("enforce_promotion") as log:
+        world.command(Verb.HOLD)
+        world.command(Verb.RELEASE)
+        world.command(Verb.ROLL_BACK)
+    told = [(line["event"], line["actor"]) for line in log.lines if line["event"] in ("alias.held", "alias.released")]
+    assert told == [("alias.held", "local:ana"), ("alias.released", "local:ana"), ("alias.held", "local:ana")]
+
+
 def test_a_redelivered_hold_after_a_release_does_nothing() -> None:
     world = World()
     hold = Command(
@@ -551,8 +578,11 @@ def test_a_hold_that_comes_while_an_intent_is_open_stops_the_write() -> None:
 
     world.provider.get_default = hold_at_the_second  # type: ignore[method-assign]
     world.hint(job)
+    with captured("enforce_promotion") as log:
+        world.sweep(30)
     assert world.provider.writes == []
     assert world.alias().intent is not None
+    assert "promotion.stalled" not in log.text, "it waits because somebody said so"
     world.command(Verb.RELEASE, alias=ALL_ALIASES)
     world.sweep(10)
     assert world.serving() == 100

@@ -146,8 +146,10 @@ def test_a_hold_with_an_end_lapses_and_automation_goes_on() -> None:
     world.clock.time = hold.until - timedelta(seconds=1)
     world.sweep()
     assert world.serving() == 100
-    world.sweep(2)
+    with captured("enforce_promotion") as lines:
+        world.sweep(2)
     assert (world.serving(), world.alias().hold) == (500, None)
+    assert [line["actor"] for line in lines.lines if line["event"] == "alias.released"] == ["policy"]
     sound(world)
 
 

@@ -94,7 +94,7 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
             return Deferred(now + hands.clock.real(hands.limits.lease))
         # As it is by now: who was frozen right after the commit may have lost the lease again.
         return carry_out(hands, key)
-    if now - intent.opened_at > hands.clock.real(STALLED_SECONDS):
+    if now - intent.opened_at > hands.clock.real(STALLED_SECONDS) and not _held(hands, key, intent):
         log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=short_id(intent.decision))
     if intent.model is None:
         return _rest(hands, stored, HELD_LOOK) if _held(hands, key, intent) else _close(hands, stored, intent)
@@ -172,8 +172,7 @@ def _drifted(hands: Hands, stored: Stored[Alias], intent: Intent, shown: str) ->
         return _close(hands, stored, replace(intent, direction=Direction.BACK, default_before=shown))
     if intent.drift is DriftUse.HOLD and not intent.roll_back and alias.hold is None:
         after = replace(alias, hold=drift_hold(shown, now), generation=alias.generation + 1)
-        if change(hands, stored, after, "held", "somebody else changed the default", decision=intent.decision):
-            log.emit(log.Event.ALIAS_HELD, alias=str(alias.key), actor="policy")
+        change(hands, stored, after, "held", "somebody else changed the default", decision=intent.decision)
         return Deferred(now + HELD_LOOK)
     return None
 
@@ -273,7 +272,7 @@ def _close(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
         return Deferred(intent.lease.until)
     decision = load(hands.store, Decision, intent.decision)
     if decision is not None and forward:
-        _log_move(before, after, decision.value)
+        _log_move(before, after, decision.value, now - intent.opened_at)
         announce(hands, decision.value, after.serial, carried_out=True)
     return Recorded()
 
@@ -296,7 +295,7 @@ def _settled(row: Model, intent: Intent) -> Model:
     return replace(row, owner=row.owner if row.default is not None else None)
 
 
-def _log_move(before: Alias, after: Alias, decision: Decision) -> None:
+def _log_move(before: Alias, after: Alias, decision: Decision, took: timedelta) -> None:
     assert after.current is not None
     back = decision.outcome is Decided.ROLLED_BACK
     log.emit(
@@ -308,4 +307,5 @@ def _log_move(before: Alias, after: Alias, decision: Decision) -> None:
         serial=after.serial,
         replaced=str(before.current.checkpoint) if before.current else None,
         reason=loggable_reason(decision),
+        seconds=log.seconds(took),
     )

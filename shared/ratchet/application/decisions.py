@@ -43,7 +43,10 @@ def change(
     now = hands.clock.now()
     after, row = advance(stored.value, after, kind=kind, at=now, actor="policy", decision=decision, reason=reason)
     batch = [stored.write(replace(after, next_look_at=_next_look(after, now))), create(row), *writes]
-    return hands.store.commit(batch, hands.ids.fresh()) is Commit.COMMITTED
+    committed = hands.store.commit(batch, hands.ids.fresh()) is Commit.COMMITTED
+    if committed:
+        tell_of_hold(stored.value, after, "policy")
+    return committed
 
 
 def look_again(hands: Hands, stored: Stored[Alias]) -> None:
@@ -82,6 +85,12 @@ def announce_last(hands: Hands, alias: Alias) -> None:
     if last is not None:
         carried_out = alias.current is not None and alias.current.decision == alias.last_decision
         announce(hands, last.value, alias.serial, carried_out=carried_out, again=True)
+
+
+def tell_of_hold(before: Alias, after: Alias, actor: str) -> None:
+    """Log a hold that was set or ended, once it is committed."""
+    if after.hold != before.hold:
+        log.emit(log.Event.ALIAS_HELD if after.hold else log.Event.ALIAS_RELEASED, alias=str(after.key), actor=actor)
 
 
 _EVENTS = {

@@ -72,8 +72,7 @@ def _act(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, po
     if held:
         return
     after = replace(alias, hold=drift_hold(shown, now), generation=alias.generation + 1)
-    if change(hands, stored, after, "held", "the default was changed by somebody else"):
-        log.emit(log.Event.ALIAS_HELD, alias=str(alias.key), actor="policy")
+    change(hands, stored, after, "held", "the default was changed by somebody else")
 
 
 def _adopt(hands: Hands, stored: Stored[Alias], row: Stored[Model], shown: str, policy: Policy) -> bool:

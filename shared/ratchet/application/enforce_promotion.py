@@ -266,11 +266,6 @@ def _ask_for_tests(hands: Hands, key: AliasKey, tests: Sequence[Test]) -> None:
 def _strike(stored: Stored[Checkpoint], decision: Decision, policy: Policy) -> Write:
     checkpoint = stored.value
     still = tuple(alias for alias in checkpoint.open_aliases if alias != decision.alias)
-    return stored.write(
-        replace(
-            checkpoint,
-            open_aliases=still,
-            decided={**checkpoint.decided, str(decision.alias): policy.digest},
-            next_look_at=checkpoint.next_look_at if still or checkpoint.open_suites or checkpoint.in_doubt else None,
-        )
-    )
+    decided = {**checkpoint.decided, str(decision.alias): policy.digest}
+    struck = replace(checkpoint, open_aliases=still, decided=decided)
+    return stored.write(struck.looked_at(checkpoint.next_look_at))

@@ -7,9 +7,8 @@ A command's decision is keyed by the command alone: one that is delivered again 
 from dataclasses import replace
 from datetime import datetime
 
-from ratchet import log
 from ratchet.application.carry_out import carry_out, opened
-from ratchet.application.decisions import announce, record
+from ratchet.application.decisions import announce, record, tell_of_hold
 from ratchet.application.enforce_promotion import enforce_promotion
 from ratchet.application.gather import candidate_of
 from ratchet.application.hands import Hands
@@ -48,6 +47,7 @@ def obey_command(command: Command, hands: Hands) -> Handled:
         answer = _answer(hands, command, stored.value, blank)
         if _commit(hands, stored, answer):
             break
+    tell_of_hold(stored.value, answer.alias, command.actor)
     announce(hands, answer.decision, answer.alias.serial)
     if answer.alias.intent is not None and answer.alias.intent.decision == identity:
         return carry_out(hands, command.alias)
@@ -101,7 +101,6 @@ def _blank(command: Command, identity: str, alias: Alias, now: datetime) -> Deci
 
 def _hold(command: Command, alias: Alias, decision: Decision) -> Answer:
     hold = Hold(actor=command.actor, reason=command.reason, since=decision.at)
-    log.emit(log.Event.ALIAS_HELD, alias=str(command.alias), actor=command.actor)
     reason = f"held by {command.actor}: {command.reason}"
     after = replace(alias, hold=hold, generation=alias.generation + 1)
     return Answer(alias=after, decision=replace(decision, reason=reason))
@@ -110,7 +109,6 @@ def _hold(command: Command, alias: Alias, decision: Decision) -> Answer:
 def _release(command: Command, alias: Alias, decision: Decision) -> Answer:
     if alias.hold is None:
         return refused(alias, decision, "it is not held")
-    log.emit(log.Event.ALIAS_RELEASED, alias=str(command.alias), actor=command.actor)
     # Also by the sweep, if nobody lives to decide at once; and what somebody else made the default is agreed to.
     waiting = tuple(replace(wait, until=decision.at) for wait in alias.waiting)
     after = replace(alias, hold=None, waiting=waiting, tolerated=alias.drift, generation=alias.generation + 1)

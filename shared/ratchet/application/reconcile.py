@@ -52,34 +52,40 @@ def reconcile(
     begun = clock.now()
     ends = clock.monotonic() + min(SWEEP_SECONDS, limits.budget)
     # In this order: what is nearest to serving is looked at first when time is short.
-    woken = sum(
-        (
-            _sweep(world, Alias, ends),
-            _sweep(world, SmokeRun, ends),
-            _sweep(world, Checkpoint, ends),
-            _sweep(world, Job, ends),
-        )
+    swept = (
+        _sweep(world, Alias, ends),
+        _sweep(world, SmokeRun, ends),
+        _sweep(world, Checkpoint, ends),
+        _sweep(world, Job, ends),
     )
     revisited = _revisit(world, rules_digest)
     discovered = _discover(world, providers, since)
-    log.emit(log.Event.SWEEP_DONE, woken=woken, revisited=revisited, discovered=discovered)
+    log.emit(
+        log.Event.SWEEP_DONE,
+        woken=sum(woken for woken, _ in swept),
+        overdue_seconds=log.seconds(max(late for _, late in swept)),
+        revisited=revisited,
+        discovered=discovered,
+    )
     # By the tick's own minute, however long the sweep took. Last: what cannot be read here must keep nobody asleep.
     watch_history(store, begun)
     return Recorded()
 
 
-def _sweep(world: _World, kind: type[Timed], ends: float) -> int:
-    woken = 0
+def _sweep(world: _World, kind: type[Timed], ends: float) -> tuple[int, timedelta]:
+    """How many were woken, and for how long the first of them had been due."""
+    woken, late = 0, timedelta(0)
     while world.clock.monotonic() < ends:
         now = world.clock.now()
         query = Query(kind.COLLECTION, order="next_look_at", at_most=format_time(now), limit=PAGE)
         due = find(world.store, kind, query)
         for stored in due:
+            late = max(late, now - (stored.value.next_look_at or now))
             if _postponed(world, stored, now):
                 woken += _publish(world, _hints(stored.value), stored)
         if len(due) < PAGE:
             break
-    return woken
+    return woken, late
 
 
 def _postponed(world: _World, stored: Stored[Timed], now: datetime) -> bool:

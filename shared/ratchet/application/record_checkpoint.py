@@ -42,7 +42,13 @@ def record_checkpoint(
         bus.publish(Event(topic=Topic.SMOKE_TESTS, id=event_id, source="record_checkpoint", payload=due))
     if before == after:
         return Ignored("known")
-    log.emit(log.Event.CHECKPOINT_RECORDED, checkpoint=str(after.key), step=after.step, state=after.state)
+    log.emit(
+        log.Event.CHECKPOINT_RECORDED,
+        checkpoint=str(after.key),
+        step=after.step,
+        state=after.state,
+        seconds=log.seconds(clock.now() - seen.seen_at),
+    )
     return Recorded()
 
 
@@ -78,7 +84,8 @@ def merge(before: Checkpoint | None, seen: CheckpointSeen, rules: Rules, since: 
         filled = _selected(filled, rules, since)
     if filled == known and before is not None:
         return before
-    return replace(filled, next_look_at=_timer(filled, now))
+    # No function but the sweep tells the promoter of a checkpoint that needs no test: at once.
+    return filled.looked_at(now + LOST_MESSAGE if filled.open_suites or filled.in_doubt else now)
 
 
 def _filled(known: Checkpoint, seen: CheckpointSeen) -> Checkpoint:
@@ -120,7 +127,8 @@ def _selected(checkpoint: Checkpoint, rules: Rules, since: datetime) -> Checkpoi
     undecided = {policy.alias for policy in policies if checkpoint.decided.get(str(policy.alias)) != policy.digest}
     return replace(
         checkpoint,
-        open_suites=tuple(sorted(wanted - set(checkpoint.tested))),
+        # What is gone can only be decided on.
+        open_suites=() if checkpoint.state is CheckpointState.GONE else tuple(sorted(wanted - set(checkpoint.tested))),
         open_aliases=tuple(sorted(undecided)),
         selected_under=rules.digest,
     )
@@ -134,14 +142,3 @@ def _traits(checkpoint: Checkpoint) -> Traits:
         name=checkpoint.name,
         job_created_at=checkpoint.job_created_at,
     )
-
-
-def _timer(checkpoint: Checkpoint, now: datetime) -> datetime | None:
-    if checkpoint.in_doubt:
-        return now + LOST_MESSAGE
-    if checkpoint.state is not CheckpointState.READY:
-        return None  # the job's own timer brings what is missing
-    if checkpoint.open_suites:
-        return now + LOST_MESSAGE
-    # No function but the sweep tells the promoter of a checkpoint that needs no test: at once.
-    return now if checkpoint.open_aliases else None

@@ -287,7 +287,13 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
         if not isinstance(reread, Stored):
             return reread
         held = reread
-    facts = {"run": final.key[:6], "checkpoint": str(final.checkpoint), "suite": final.suite, "attempt": final.attempt}
+    facts = {
+        "run": final.key[:6],
+        "checkpoint": str(final.checkpoint),
+        "suite": final.suite,
+        "attempt": final.attempt,
+        **_cost(final),
+    }
     if outcome is not RunOutcome.INCONCLUSIVE:
         assert final.summary is not None
         log.emit(
@@ -302,17 +308,26 @@ def _finish(world: _World, run: Stored[SmokeRun], outcome: RunOutcome, reason: s
     return Recorded()
 
 
+def _cost(run: SmokeRun) -> dict[str, float | None]:
+    """What the run took: time, calls, and of those that were summed up tokens and money."""
+    assert run.finished_at is not None
+    summary = run.summary
+    return {
+        "seconds": log.seconds(run.finished_at - run.started_at),
+        "tokens": summary.tokens_in + summary.tokens_out if summary else None,
+        "usd": summary.usd if summary else None,
+    }
+
+
 def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
     open_suites = tuple(suite for suite in checkpoint.open_suites if suite != run.suite_digest)
-    # Whether it is gone may still be to be asked.
-    left = checkpoint.next_look_at if checkpoint.in_doubt else None
-    return replace(
+    struck = replace(
         checkpoint,
         open_suites=open_suites,
         tested=tuple(sorted({*checkpoint.tested, run.suite_digest})),
         runs={**checkpoint.runs, run.suite_digest: run.key},
-        next_look_at=now + LOST_MESSAGE if open_suites or checkpoint.open_aliases else left,
     )
+    return struck.looked_at(now + LOST_MESSAGE)
 
 
 def _again(checkpoint: Checkpoint, run: SmokeRun, now: datetime, world: _World) -> Checkpoint:
@@ -358,9 +373,8 @@ def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint])
             raise NotFound
         port.probe(checkpoint.target)
     except NotFound:
-        gone = replace(checkpoint, state=CheckpointState.GONE, open_suites=(), next_look_at=None)
-        if gone.open_aliases:
-            gone = replace(gone, next_look_at=world.clock.now() + LOST_MESSAGE)
+        gone = replace(checkpoint, state=CheckpointState.GONE, open_suites=())
+        gone = gone.looked_at(world.clock.now() + LOST_MESSAGE)
         if world.store.commit([stored.write(gone)], world.ids.fresh()) is Commit.CONFLICT:
             return Deferred(world.clock.now() + LOST_MESSAGE)
         log.emit(log.Event.CHECKPOINT_VANISHED, checkpoint=str(gone.key))
@@ -368,6 +382,7 @@ def _confirm_gone(world: _World, port: ProviderPort, stored: Stored[Checkpoint])
         return Recorded()
     except ProviderError:
         return Deferred(world.clock.now() + LOST_MESSAGE)
+    # Not asked again and again: its job goes on to look for it, and so does whoever serves it.
     answering = replace(checkpoint, next_look_at=None)
     world.store.commit([stored.write(answering)], world.ids.fresh())
     return Ignored("answers")

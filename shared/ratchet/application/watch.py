@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ratchet import log
 from ratchet.application.carry_out import carry_out
-from ratchet.application.decisions import announce, change, look_again, record
+from ratchet.application.decisions import announce, change, look_again, record, tell_of_hold
 from ratchet.application.gather import ended, live_hold
 from ratchet.application.hands import Hands
 from ratchet.application.roll_back import roll_back
@@ -152,6 +152,7 @@ def _roll_back(hands: Hands, stored: Stored[Alias], after: Alias, policy: Policy
     writes = [*answer.writes, *record(stored, answer.alias, answer.decision)]
     if hands.store.commit(writes, hands.ids.fresh()) is Commit.CONFLICT:
         return False
+    tell_of_hold(alias, answer.alias, decision.actor)
     announce(hands, answer.decision, alias.serial)
     if answer.alias.intent is not None:
         carry_out(hands, alias.key)

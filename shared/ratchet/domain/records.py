@@ -5,7 +5,7 @@ Records move only along their state graph; an immutable field that differs later
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -122,6 +122,13 @@ class Checkpoint:
         """No longer listed, and not known to be gone: its timer is for asking its endpoint."""
         return self.unlisted_since is not None and self.state is not CheckpointState.GONE
 
+    def looked_at(self, then: datetime | None) -> "Checkpoint":
+        """With its timer at `then`, where anything is to be asked, tested or decided; what is incomplete is brought by
+        the timer of its job.
+        """
+        due = bool(self.open_suites or self.open_aliases) and self.state is not CheckpointState.WAITING
+        return replace(self, next_look_at=then if due or self.in_doubt else None)
+
 
 class Purpose(StrEnum):
     """What a run is for: a checkpoint's own gates, to be compared with, or to see that what was promoted stays good."""
@@ -192,8 +199,7 @@ class SmokeRun:
     """`occasion`: of a gate `-`, or the number of the run that renews it; of a baseline the job that it is compared
     for; of a watch `serial.n`. `alias` is who asked, and is told of the end; a gate's is told by its checkpoint.
     `asked_at`: when its first case was asked; `unanswered` counts the calls since that brought nothing, by their class.
-    `last` once it has ended and no further attempt follows: only then it is
-    evidence.
+    `last` once it has ended and no further attempt follows: only then it is evidence.
     """
 
     COLLECTION: ClassVar[str] = "smoke_runs"
