@@ -41,7 +41,7 @@ locals {
     }
   ]...)
 
-  # Of what expires, Firestore deletes by this field; a day late at times, so whoever reads looks at `expires_at`.
+  # Of what expires, Firestore deletes by this field; a day late at times.
   expiring = toset(["completions", "dead_letters"])
 }
 

@@ -217,6 +217,41 @@ locals {
     }
   }
 
+  # Measured: what one line says in a number, as a distribution.
+  measured = {
+    record_seconds    = { event = "checkpoint.recorded", field = "seconds", unit = "s" }
+    promotion_seconds = { event = "promotion.promoted", field = "seconds", unit = "s" }
+    run_seconds       = { event = "run.finished", field = "seconds", unit = "s" }
+    run_tokens        = { event = "run.finished", field = "tokens", unit = "1" }
+    overdue_seconds   = { event = "sweep.done", field = "overdue_seconds", unit = "s" }
+  }
+
+  # Above which 99th percentile within so many minutes somebody is told.
+  limits_of_measures = {
+    late_records = {
+      metric  = "record_seconds", above = 900, minutes = 60, severity = "CRITICAL", section = "2-queue-age"
+      title   = "Checkpoints are recorded more than 15 minutes after they were seen"
+      command = "ratchet status"
+    }
+    slow_promotions = {
+      metric  = "promotion_seconds", above = 300, minutes = 60, severity = "WARNING", section = "4-stuck-intent"
+      title   = "A promotion took more than five minutes to be carried out"
+      command = "ratchet status, then ratchet why ALIAS"
+    }
+    overdue = {
+      metric  = "overdue_seconds", above = 300, minutes = 10, severity = "WARNING"
+      section = "18-heartbeat-missing-or-a-timer-is-stuck"
+      title   = "Timers wait for more than five minutes"
+      command = "ratchet status"
+    }
+    long_overdue = {
+      metric  = "overdue_seconds", above = 900, minutes = 10, severity = "CRITICAL"
+      section = "18-heartbeat-missing-or-a-timer-is-stuck"
+      title   = "Timers wait for more than 15 minutes"
+      command = "gcloud scheduler jobs describe ratchet-sweep --location ${var.region}"
+    }
+  }
+
   channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], var.notification_channels)
 }
 
@@ -274,6 +309,87 @@ resource "google_logging_metric" "this" {
   metric_descriptor {
     metric_kind = "DELTA"
     value_type  = "INT64"
+  }
+}
+
+resource "google_logging_metric" "measured" {
+  for_each = local.measured
+
+  name            = "ratchet/${each.key}"
+  filter          = "jsonPayload.event=\"${each.value.event}\""
+  value_extractor = "EXTRACT(jsonPayload.${each.value.field})"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+    unit        = each.value.unit
+  }
+
+  # From a tenth to some 1.7 million, each bucket twice the one before.
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 24
+      growth_factor      = 2
+      scale              = 0.1
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "measured" {
+  for_each = local.limits_of_measures
+
+  display_name          = "Ratchet: ${each.value.title}"
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "ratchet/${each.value.metric} above ${each.value.above}"
+    condition_threshold {
+      filter          = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.measured[each.value.metric].name}\" AND resource.type=\"cloud_run_revision\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = "0s"
+
+      aggregations {
+        alignment_period     = "${each.value.minutes * 60}s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_PERCENTILE_99"
+      }
+    }
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "${each.value.title}.\n\nType: `${each.value.command}`\n\nRunbook: ${local.runbook}#${each.value.section}"
+  }
+}
+
+# The tokens that all smoke tests together may take in a day; each suite's own budget stands in the suite.
+resource "google_monitoring_alert_policy" "tokens" {
+  for_each = var.tokens_a_day == null ? {} : { WARNING = 0.8, CRITICAL = 2 }
+
+  display_name          = "Ratchet: smoke tests took ${each.value * 100} % of a day's tokens"
+  combiner              = "OR"
+  severity              = each.key
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "tokens in 24 hours"
+    condition_prometheus_query_language {
+      query               = "sum(increase(logging_googleapis_com:user_ratchet_run_tokens_sum{monitored_resource=\"cloud_run_revision\"}[1d])) > ${each.value * var.tokens_a_day}"
+      duration            = "0s"
+      evaluation_interval = "300s"
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "Smoke tests cost more than planned.\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#12-cost-cap"
   }
 }
 
@@ -335,6 +451,95 @@ resource "google_monitoring_alert_policy" "heartbeat" {
   documentation {
     mime_type = "text/markdown"
     content   = "The scheduler's sweep has not run for ten minutes.\n\nType: `gcloud scheduler jobs describe ratchet-sweep --location ${var.region}`\n\nRunbook: ${local.runbook}#18-heartbeat-missing-or-a-timer-is-stuck"
+  }
+}
+
+# The canary's hints reach every function that events drive, each quarter of an hour: one that settles nothing for longer
+# gets none of its events, or handles none.
+resource "google_monitoring_alert_policy" "function_silent" {
+  display_name          = "Ratchet: a function has settled nothing for 45 minutes"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "ratchet/settled is absent for a function"
+    condition_absent {
+      filter   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["settled"].name}\" AND resource.type=\"cloud_run_revision\""
+      duration = "2700s"
+
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_SUM"
+        cross_series_reducer = "REDUCE_SUM"
+        group_by_fields      = ["resource.label.service_name"]
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "$${resource.label.service_name} has settled no event for 45 minutes, though the canary sends it one each 15.\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#16-canary-failed"
+  }
+}
+
+# From outside, as a provider's sender meets it: without a signature the door itself must answer, and refuse.
+resource "google_monitoring_uptime_check_config" "webhook" {
+  display_name = "Ratchet: the webhook door"
+  # Each of its six places is a rejected delivery in our log: seldom enough to stay far below that alert's limit.
+  period  = "900s"
+  timeout = "10s"
+
+  http_check {
+    path                = "/webhooks/openai"
+    port                = 443
+    use_ssl             = true
+    validate_ssl        = true
+    request_method      = "POST"
+    content_type        = "USER_PROVIDED"
+    custom_content_type = "application/json"
+    body                = base64encode("{}")
+
+    accepted_response_status_codes {
+      status_value = 401
+    }
+  }
+
+  monitored_resource {
+    type = "uptime_url"
+    labels = {
+      project_id = var.project
+      host       = trimprefix(module.function["receive_webhook"].url, "https://")
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "webhook_door" {
+  display_name          = "Ratchet: the webhook door does not answer as it should"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "the uptime check fails from two regions or more"
+    condition_threshold {
+      filter          = "metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.label.check_id=\"${google_monitoring_uptime_check_config.webhook.uptime_check_id}\" AND resource.type=\"uptime_url\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 1
+      duration        = "600s"
+
+      aggregations {
+        alignment_period     = "1800s"
+        per_series_aligner   = "ALIGN_NEXT_OLDER"
+        cross_series_reducer = "REDUCE_COUNT_FALSE"
+        group_by_fields      = ["resource.label.host"]
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "A POST without a signature is not answered with 401. Providers try a delivery again for up to three days.\n\nType: `make deployed-check`\n\nRunbook: ${local.runbook}#3-webhook-rejects-and-secret-rotation"
   }
 }
 
@@ -460,7 +665,7 @@ resource "google_monitoring_dashboard" "this" {
     mosaicLayout = {
       columns = 12
       tiles = [
-        for position, name in keys(local.counted) : {
+        for position, name in concat(keys(local.counted), keys(local.measured)) : {
           xPos   = (position % 3) * 4
           yPos   = floor(position / 3) * 3
           width  = 4
@@ -472,11 +677,11 @@ resource "google_monitoring_dashboard" "this" {
                 plotType = "LINE"
                 timeSeriesQuery = {
                   timeSeriesFilter = {
-                    filter = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this[name].name}\""
+                    filter = "metric.type=\"logging.googleapis.com/user/${merge(google_logging_metric.this, google_logging_metric.measured)[name].name}\""
                     aggregation = {
                       alignmentPeriod    = "300s"
-                      perSeriesAligner   = "ALIGN_SUM"
-                      crossSeriesReducer = "REDUCE_SUM"
+                      perSeriesAligner   = contains(keys(local.measured), name) ? "ALIGN_DELTA" : "ALIGN_SUM"
+                      crossSeriesReducer = contains(keys(local.measured), name) ? "REDUCE_PERCENTILE_99" : "REDUCE_SUM"
                     }
                   }
                 }

@@ -16,6 +16,7 @@ locals {
     RATCHET_POLICIES_DIR        = "policies"
     RATCHET_SUITES_DIR          = "suites"
     RATCHET_WEBHOOK_SECRETS_DIR = local.webhook_mount
+    RATCHET_CANARY              = "true"
   }
   webhook_mount = "/secrets"
 }

@@ -107,3 +107,9 @@ variable "lock_anchors" {
   type        = bool
   default     = true
 }
+
+variable "tokens_a_day" {
+  description = "What all smoke tests together may take in a day: told of at 80 % and at twice as many. null: nobody is."
+  type        = number
+  default     = null
+}

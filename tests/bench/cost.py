@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ratchet.application.reconcile import reconcile
+from ratchet.application.reconcile import CANARY_MINUTES, reconcile
 from ratchet.domain.rules import Rules
 from ratchet.domain.suite import Case
 from ratchet.ports import Commit, Key, Query, Snapshot, Write
@@ -44,8 +44,8 @@ class Counting(MemoryStore):
         return super().commit(writes, op_id)
 
 
-def counted(jobs: int, checkpoints: int, cases: int) -> tuple[Counter[str], Counter[str]]:
-    """What a sweep does when nothing is due, and what all of the jobs do until they are decided on."""
+def counted(jobs: int, checkpoints: int, cases: int) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """What a sweep does when nothing is due, what a canary does, and all of the jobs until they are decided on."""
     tested = replace(suite(), cases=tuple(Case(id=f"case-{n}", prompt=str(n % 20), asserts=()) for n in range(cases)))
     in_force = rules(policy())
     world = World(Rules(policies=in_force.policies, suites={"core": tested}, digest=in_force.digest))
@@ -53,15 +53,23 @@ def counted(jobs: int, checkpoints: int, cases: int) -> tuple[Counter[str], Coun
     world.store = store
     reconcile(
         store=store, bus=world.bus, providers=world.provider, clock=world.clock, ids=world.ids,
-        rules_digest=in_force.digest, since=world.since, limits=world.limits,
+        rules_digest=in_force.digest, since=world.since, limits=world.limits, canary=False,
     )  # fmt: skip
     sweep = store.count
+    world.canary = True
+    for _ in range(2):  # the first records its job
+        store.count = Counter()
+        published = len(world.bus.published)
+        world.sweep()
+    canary = store.count - sweep
+    canary["messages"] = len(world.bus.published) - published
     store.count = Counter()
+    published = len(world.bus.published)
     for n in range(jobs):
         world.hint(world.job(f"{8000 + n}", {100 * (k + 1): 0.8 + 0.02 * k for k in range(checkpoints)}))
     busy = store.count
-    busy["messages"] = len(world.bus.published)
-    return sweep, busy
+    busy["messages"] = len(world.bus.published) - published
+    return sweep, canary, busy
 
 
 def dollars(count: Mapping[str, float], prices: Mapping[str, float], assumed: Mapping[str, float]) -> dict[str, float]:
@@ -86,12 +94,12 @@ def main() -> int:
     prices, assumed = data["prices"], data["assumed"]
     per_job, cases = assumed["checkpoints_a_job"], assumed["cases"]
     sample = min(jobs, 20)
-    sweep, busy = counted(sample, per_job, cases)
+    sweep, canary, busy = counted(sample, per_job, cases)
     handling = assumed["seconds_a_handling"]
-    rest = {
-        **{name: sweep[name] * _MINUTES_A_MONTH for name in ("reads", "writes")},
-        "messages": 0, "handlings": _MINUTES_A_MONTH, "seconds": _MINUTES_A_MONTH * handling,
-    }  # fmt: skip
+    canaries = _MINUTES_A_MONTH / CANARY_MINUTES
+    rest = {name: sweep[name] * _MINUTES_A_MONTH + canary[name] * canaries for name in ("reads", "writes", "messages")}
+    rest["handlings"] = _MINUTES_A_MONTH + rest["messages"]
+    rest["seconds"] = rest["handlings"] * handling
     asking = per_job * ceil(cases / assumed["concurrency"]) * assumed["seconds_a_model_call"]
     work = {name: busy[name] / sample for name in ("reads", "writes", "messages")}
     work |= {"handlings": work["messages"], "seconds": work["messages"] * handling + asking}

@@ -100,6 +100,24 @@ def test_an_alert_tells_what_its_lines_hold(plan: Plan, lines: list[Line]) -> No
             assert not missing, f"{address}: {missing} is not in {sorted(line)}"
 
 
+@pytest.mark.timeout(300)
+def test_what_is_measured_is_a_number_in_its_lines(plan: Plan, lines: list[Line]) -> None:
+    for address, metric in plan.of("google_logging_metric").items():
+        if metric["value_extractor"]:
+            found = re.fullmatch(r"EXTRACT\(jsonPayload\.([a-z_]+)\)", metric["value_extractor"])
+            assert found, address
+            for line in [line for line in lines if selects(metric["filter"], line)]:
+                assert isinstance(line.get(found[1]), int | float), f"{address}: {found[1]} in {line}"
+
+
+def test_every_limit_is_one_of_a_metric_that_is_there(plan: Plan) -> None:
+    made = {f"logging.googleapis.com/user/{m['name']}" for m in plan.of("google_logging_metric").values()}
+    conditions = [c for p in plan.of("google_monitoring_alert_policy").values() for c in p["conditions"]]
+    used = re.findall(r'metric\.type=\\?"(logging\.googleapis\.com/user/[^"\\]+)', json.dumps(conditions))
+    assert used
+    assert set(used) <= made
+
+
 def test_an_alert_to_people_holds_what_they_decide_by_and_what_to_type(plan: Plan) -> None:
     policies = plan.of("google_monitoring_alert_policy")
     for name in ("needs_approval", "promoted", "rolled_back"):

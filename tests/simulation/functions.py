@@ -133,6 +133,7 @@ class Functions:
                     rules_digest=rules.digest,
                     since=SINCE,
                     limits=stage.plan.limits,
+                    canary=False,
                 )
             except RetryableError:
                 return  # The next minute is another.

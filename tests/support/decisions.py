@@ -110,7 +110,7 @@ def policy(**changes: Any) -> Policy:
         name="support-router-prod",
         alias=ALIAS,
         mode=Mode.ENFORCE,
-        select=Selector(providers=frozenset(Provider), labels={}),
+        select=Selector(providers=frozenset({Provider.VERTEX, Provider.OPENAI}), labels={}),
         settle=Settle(until=Until.JOB_TERMINAL, quiet=None, max_wait=DAY),
         evidence=(wants(),),
         metrics=(),
@@ -349,7 +349,7 @@ def _policy(chance: Chance, *, strict: bool, quiet: bool) -> Policy:
             expires=chance.any(*spans),
         ),
         pacing=Pacing(
-            cooldown=chance.seldom(spans, None, one_in=3), max_per_day=chance.seldom((1, 2, 3), None, one_in=4)
+            cooldown=chance.seldom(spans, None, one_in=2), max_per_day=chance.seldom((1, 2, 3), None, one_in=4)
         ),
         windows=tuple(chance.some(_WINDOWS, 2) or _WINDOWS[:1]) if chance.one_in(2) else (),
         apply=frozenset({Apply.VERTEX_DEFAULT}) if chance.one_in(8) else frozenset(),

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from ratchet.adapters.canary import CanaryProvider
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.application.enforce_promotion import enforce_promotion
 from ratchet.application.hands import Hands
@@ -22,7 +23,7 @@ from ratchet.domain.codec import decode, encode
 from ratchet.domain.decision import Decision
 from ratchet.domain.events import CheckpointSeen, Command, Event, PromotionDue, SmokeTestDue, TuningJobHint, Verb
 from ratchet.domain.grading import Grade
-from ratchet.domain.keys import AliasKey, CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.keys import CANARY, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome
 from ratchet.domain.policy import (
@@ -162,6 +163,8 @@ class TableProvider:
         return None
 
     def of(self, job: JobKey) -> ProviderPort:
+        if job == CANARY:
+            return CanaryProvider()
         if job.account != "42":
             raise PermanentError("not_ours")
         return self
@@ -257,6 +260,7 @@ class World:
         self.since = START - timedelta(hours=1)
         self.limits = Limits()
         self.release = 1
+        self.canary = False
         self.prices: dict[str, Price] = {}
 
     def copy(self) -> "World":
@@ -268,6 +272,7 @@ class World:
         other.clock.time = self.clock.time
         other.ids.count = self.ids.count
         other.since, other.limits, other.release = self.since, self.limits, self.release
+        other.canary = self.canary
         other.prices = dict(self.prices)
         return other
 
@@ -343,6 +348,7 @@ class World:
             rules_digest=self.rules.digest,
             since=self.since,
             limits=self.limits,
+            canary=self.canary,
         )
 
     def command(self, verb: Verb, reason: str = "because", *, actor: str = "local:ana", **more: object) -> str:

@@ -79,6 +79,8 @@ def test_what_dies_again_dies_in_its_own_row_and_shows_row59(yard: Yard, job: Jo
         True,
     )
     assert (row.reason, row.died_at) == ("bad_schema", yard.world.clock.now())
+    kept = timedelta(days=35)
+    assert (first.expires_at, row.expires_at) == (first.died_at + kept, row.died_at + kept)
     assert (row.topic, base64.b64decode(row.data), bare(row.attributes)) == ("tuning-jobs", sent.data, sent.attributes)
     assert everything(yard) == [row]
     said = yard.run("list")[1]

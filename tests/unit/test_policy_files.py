@@ -470,7 +470,7 @@ def test_the_smallest_policy_loads_with_its_defaults(folders: Folders) -> None:
         name="prod",
         alias=AliasKey("router", "prod"),
         mode=Mode.DRY_RUN,
-        select=Selector(providers=frozenset(Provider), labels={}),
+        select=Selector(providers=frozenset({Provider.VERTEX, Provider.OPENAI}), labels={}),
         settle=Settle(until=Until.JOB_TERMINAL, quiet=None, max_wait=day),
         evidence=(SuiteEvidence(suite="core", suite_digest=rules.suites["core"].digest, min_cases=1, max_age=None),),
         metrics=(),

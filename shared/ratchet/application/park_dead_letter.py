@@ -1,7 +1,7 @@
 """Keep what could not be handled, with its bytes, attributes and reason, until a person replays it."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ratchet import log
 from ratchet.application.state import Stored, load_keyed
@@ -11,6 +11,8 @@ from ratchet.domain.messages import ENVELOPE, REPLAY_OF
 from ratchet.domain.outcomes import Outcome, Recorded
 from ratchet.domain.records import DeadLetterRecord
 from ratchet.ports import Clock, Commit, Ids, Store
+
+KEPT = timedelta(days=35)
 
 
 def park_dead_letter(letter: DeadLetter, *, store: Store, clock: Clock, ids: Ids) -> Outcome:
@@ -24,7 +26,15 @@ def park_dead_letter(letter: DeadLetter, *, store: Store, clock: Clock, ids: Ids
     while True:
         event_id, stored = _place(store, letter)
         known = stored.value if stored else _first(letter, event_id, clock.now())
-        row = replace(known, reason=letter.reason, attempts=known.attempts + 1, died_at=clock.now(), replayed_at=None)
+        now = clock.now()
+        row = replace(
+            known,
+            reason=letter.reason,
+            attempts=known.attempts + 1,
+            died_at=now,
+            replayed_at=None,
+            expires_at=now + KEPT,
+        )
         if store.commit([(stored or Stored(row, None)).write(row)], ids.fresh()) is Commit.COMMITTED:
             break
     log.emit(log.Event.PARKED, reason=letter.reason, topic=letter.topic, attempts=row.attempts, replays=row.replays)

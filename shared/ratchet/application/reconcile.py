@@ -13,7 +13,7 @@ from ratchet.application.state import Stored, find, load_keyed
 from ratchet.application.watch_history import watch_history
 from ratchet.domain.codec import format_time
 from ratchet.domain.events import Event, PromotionDue, SmokeTestDue, Topic, TuningJobHint
-from ratchet.domain.keys import digest
+from ratchet.domain.keys import CANARY, CANARY_CHECKPOINT, AliasKey, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome, Recorded
 from ratchet.domain.records import Alias, Checkpoint, Job, Purpose, SmokeRun
@@ -23,6 +23,7 @@ PAGE = 200
 SWEEP_SECONDS = 45.0
 STUCK_AFTER = 20
 DISCOVERED_BEFORE = timedelta(days=30)
+CANARY_MINUTES = 15
 _REVISITED_PER_SWEEP = 50
 
 Timed = TypeVar("Timed", Alias, SmokeRun, Checkpoint, Job)
@@ -46,8 +47,9 @@ def reconcile(
     rules_digest: str,
     since: datetime,
     limits: Limits,
+    canary: bool,
 ) -> Outcome:
-    """Raises: RetryableError."""
+    """`canary`: whether to send one on its way when it is time. Raises: RetryableError."""
     world = _World(store, bus, clock, ids)
     begun = clock.now()
     ends = clock.monotonic() + min(SWEEP_SECONDS, limits.budget)
@@ -60,6 +62,8 @@ def reconcile(
     )
     revisited = _revisit(world, rules_digest)
     discovered = _discover(world, providers, since)
+    if canary and begun.minute % CANARY_MINUTES == 0:
+        _send_canary(world, begun)
     log.emit(
         log.Event.SWEEP_DONE,
         woken=sum(woken for woken, _ in swept),
@@ -147,6 +151,19 @@ def _publish(world: _World, hints: Sequence[PromotionDue | SmokeTestDue | Tuning
         identity = digest(topic, snapshot.key.id, str(snapshot.token.version), str(snapshot.looks), str(number))
         world.bus.publish(Event(topic=topic, id=identity, source="reconcile", payload=hint))
     return len(hints)
+
+
+def _send_canary(world: _World, begun: datetime) -> None:
+    """One event for each function that events drive; `track_tuning_job` tells `record_checkpoint`."""
+    hints = (
+        TuningJobHint(job=CANARY, reason="canary"),
+        SmokeTestDue(checkpoint=CANARY_CHECKPOINT, suite="-", purpose=Purpose.PROBE),
+        PromotionDue(alias=AliasKey("canary", "canary"), job=CANARY, reason="canary"),
+    )
+    for hint in hints:
+        topic = _TOPICS[type(hint)]
+        identity = digest(topic, str(CANARY), begun.isoformat(timespec="minutes"))
+        world.bus.publish(Event(topic=topic, id=identity, source="reconcile", payload=hint))
 
 
 def _revisit(world: _World, rules_digest: str) -> int:

@@ -16,7 +16,7 @@ from ratchet import log
 from ratchet.application.record_checkpoint import OF_THE_JOB
 from ratchet.application.state import Stored, find_all, load_keyed
 from ratchet.domain.events import CheckpointSeen, Event, PromotionDue, Topic, TuningJobHint
-from ratchet.domain.keys import CheckpointKey, JobKey, digest
+from ratchet.domain.keys import CANARY, CheckpointKey, JobKey, digest
 from ratchet.domain.limits import DENIED_WAIT
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.records import Checkpoint, Job, JobState
@@ -138,7 +138,8 @@ def plan_tracking(
             rechecks=0,
             next_look_at=None if resting or given_up else now + POLL,
         ),
-        tuple(news),
+        # The canary is told of at every look: whoever records checkpoints must be seen to live.
+        tuple(seen if view.key == CANARY else news),
         # Told once, as the timer ends: a job that serves is looked at for ever.
         given_up and not whole and before.next_look_at is not None,
     )

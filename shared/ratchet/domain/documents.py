@@ -11,7 +11,7 @@ from typing import Any
 ENVELOPE = frozenset({"version", "op_id", "looks", "ttl"})
 """What an adapter stores beside a document's own fields."""
 EXPIRY = "expires_at"
-"""Whatever has this field is to be deleted after that time; whoever reads it looks at the time."""
+"""Whatever has this field is deleted soon after that time; who must not show it any longer looks at the time."""
 
 MAX_WRITES = 20
 MAX_NAME_BYTES = 1_500

@@ -18,6 +18,7 @@ _ALIAS = re.compile(rf"{_NAME.pattern}(?:~{_NAME.pattern})?")
 class Provider(StrEnum):
     VERTEX = "vertex"
     OPENAI = "openai"
+    CANARY = "canary"  # none at all: what it says of its one job needs no network
 
 
 def digest(*parts: str) -> str:
@@ -127,6 +128,8 @@ class AliasKey:
 
 
 ALL_ALIASES = AliasKey("*", "")
+CANARY = JobKey(Provider.CANARY, "-", "-", "canary")
+CANARY_CHECKPOINT = CheckpointKey(CANARY, "1")
 
 
 def _split(text: str, separator: str, count: int) -> list[str]:

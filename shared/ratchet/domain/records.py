@@ -495,7 +495,7 @@ class DeadLetterRecord:
     """What died, as it first came; `attempts` counts its deaths, `reason` and `died_at` tell of the last.
 
     `replayed_at` is cleared when it dies again; `replayed_by` and `replays` stay. `replayed_as` is the digest of what
-    was sent last, which of a webhook is not what came in.
+    was sent last, which of a webhook is not what came in. It is forgotten at `expires_at`, counted from its last death.
     """
 
     COLLECTION: ClassVar[str] = "dead_letters"
@@ -511,6 +511,7 @@ class DeadLetterRecord:
     replayed_by: str | None = None
     replayed_as: str | None = None
     replays: int = 0
+    expires_at: datetime | None = None
 
     @property
     def died_again(self) -> bool:

@@ -117,6 +117,11 @@ class ConfiguredProviders:
                 openai = self._openai.get(job.account)
                 if openai is not None and job.location == "-":
                     return self._port(openai)
+            case Provider.CANARY:
+                if self._chosen.canary:
+                    from ratchet.adapters.canary import CanaryProvider
+
+                    return CanaryProvider()
         raise PermanentError("not_ours")
 
     def canonical(self, job: JobKey) -> JobKey:

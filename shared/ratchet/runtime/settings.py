@@ -42,6 +42,7 @@ _OVERRIDES = {
     "RATCHET_PUSH_AUDIENCE": "push_audience",
     "RATCHET_PUSH_INVOKERS": "push_invokers",
     "RATCHET_RELEASE": "release",
+    "RATCHET_CANARY": "canary",
     "RATCHET_VERTEX_BASE_URL": "vertex_base_url",
     "OPENAI_BASE_URL": "openai_base_url",
 }
@@ -143,7 +144,8 @@ class PriceSettings(_Part):
 class Settings(_Part):
     """By a base model's name, `shutdown_dates`: when its service ends, which wins over what the provider says; and
     `prices`: what its answers cost. In `webhook_secrets_dir`, where it is set, each OpenAI account has a folder of its
-    own: its secret is `current` there, and during a rotation the one before is `previous`.
+    own: its secret is `current` there, and during a rotation the one before is `previous`. `canary`: whether a made-up
+    job goes through all functions each quarter of an hour.
     """
 
     store: str
@@ -160,6 +162,7 @@ class Settings(_Part):
     push_audience: str | None = None
     push_invokers: tuple[str, ...] = ()
     release: Annotated[int, Field(ge=0)] = 0
+    canary: bool = False
     openai_base_url: str | None = None
     vertex_base_url: str | None = None
     shutdown_dates: Mapping[_BaseModel, _Day] = Field(default_factory=dict)

@@ -24,4 +24,5 @@ def _handle() -> Outcome:
         rules_digest=connect.rules().digest,
         since=connect.since(),
         limits=connect.limits(),
+        canary=connect.settings().canary,
     )
