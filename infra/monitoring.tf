@@ -607,35 +607,64 @@ resource "google_monitoring_alert_policy" "foreign_update" {
   }
 }
 
-# How much of what was accepted is handled at the first attempt.
 resource "google_monitoring_custom_service" "this" {
   service_id   = "ratchet"
   display_name = "Ratchet"
 }
 
-resource "google_monitoring_slo" "handled" {
+locals {
+  answered = "metric.type=\"run.googleapis.com/request_count\" AND resource.type=\"cloud_run_revision\" AND resource.label.service_name=monitoring.regex.full_match(\"ratchet-(receive|resolve)-.*\")"
+
+  objectives = {
+    # How much of what was accepted is handled at the first attempt.
+    handled = {
+      title = "99 % of handlings settle their event", goal = 0.99
+      good  = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["settled"].name}\" AND resource.type=\"cloud_run_revision\""
+      bad   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["retried"].name}\" AND resource.type=\"cloud_run_revision\""
+      words = "Events are not settled at their first attempt."
+    }
+    # The doors, as those outside see them. A refusal is an answer.
+    answered = {
+      title = "99.9 % of requests to the doors are answered", goal = 0.999
+      good  = "${local.answered} AND metric.label.response_code_class!=\"5xx\""
+      bad   = "${local.answered} AND metric.label.response_code_class=\"5xx\""
+      words = "receive_webhook, receive_command or resolve_alias answer 5xx."
+    }
+  }
+
+  # As the SRE workbook pages: a long window says that it is real, a short one that it still is.
+  burns = {
+    fast   = { rate = 14.4, long = "3600s", short = "300s", severity = "CRITICAL" }
+    slow   = { rate = 6, long = "21600s", short = "1800s", severity = "ERROR" }
+    steady = { rate = 1, long = "259200s", short = "21600s", severity = "WARNING" }
+  }
+}
+
+resource "google_monitoring_slo" "this" {
+  for_each = local.objectives
+
   service             = google_monitoring_custom_service.this.service_id
-  slo_id              = "handled"
-  display_name        = "99 % of handlings settle their event"
-  goal                = 0.99
+  slo_id              = each.key
+  display_name        = each.value.title
+  goal                = each.value.goal
   rolling_period_days = 30
 
   request_based_sli {
     good_total_ratio {
-      good_service_filter = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["settled"].name}\" AND resource.type=\"cloud_run_revision\""
-      bad_service_filter  = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["retried"].name}\" AND resource.type=\"cloud_run_revision\""
+      good_service_filter = each.value.good
+      bad_service_filter  = each.value.bad
     }
   }
 }
 
-# As the SRE workbook pages: a long window says that it is real, a short one that it still is.
 resource "google_monitoring_alert_policy" "burn" {
-  for_each = {
-    fast = { rate = 14.4, long = "3600s", short = "300s", severity = "CRITICAL" }
-    slow = { rate = 6, long = "21600s", short = "1800s", severity = "ERROR" }
-  }
+  for_each = merge([
+    for name, objective in local.objectives : {
+      for pace, burn in local.burns : "${name}-${pace}" => merge(burn, { objective = name, words = objective.words })
+    }
+  ]...)
 
-  display_name          = "Ratchet: handlings fail ${each.value.rate} times too often"
+  display_name          = "Ratchet: ${each.value.objective} ${each.value.rate} times too seldom"
   combiner              = "AND"
   severity              = each.value.severity
   notification_channels = local.channels
@@ -645,7 +674,7 @@ resource "google_monitoring_alert_policy" "burn" {
     content {
       display_name = "burn over ${conditions.value}"
       condition_threshold {
-        filter          = "select_slo_burn_rate(\"${google_monitoring_slo.handled.id}\", \"${conditions.value}\")"
+        filter          = "select_slo_burn_rate(\"${google_monitoring_slo.this[each.value.objective].id}\", \"${conditions.value}\")"
         comparison      = "COMPARISON_GT"
         threshold_value = each.value.rate
         duration        = "0s"
@@ -655,7 +684,7 @@ resource "google_monitoring_alert_policy" "burn" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Events are not settled at their first attempt.\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#10-store-outage-and-recovery-order"
+    content   = "${each.value.words}\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#10-store-outage-and-recovery-order"
   }
 }
 
