@@ -80,6 +80,9 @@ def render(order: Order, decision: Decision, after: Alias, left: int | None) -> 
         return f"{head} HELD  {what}  {by}: {order.reason}\n{back}"
     if order.verb == "release":
         return f"{head} RELEASED  {what}  {by}: {order.reason}"
+    if order.verb == "rollback" and decision.outcome is Outcome.KEPT_CURRENT:
+        words = decision.reason.removeprefix(f"{order.reason.strip()}; ")
+        return f"{head} TURNED BACK  {what}  {by}   {words}   alias held\n{back}"
     serial = moved_to(after, decision)
     target = where(decision.candidate, decision.candidate_step) if decision.candidate else "nothing"
     if serial is None:

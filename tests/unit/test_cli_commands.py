@@ -3,19 +3,24 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from ratchet.domain.events import Verb
+from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.records import Pointer
+from ratchet.ports import Commit, Create, Write
 from ratchet_cli.commands import Order, run, send
 from ratchet_cli.problem import Problem
 from support.cli import Home
 from support.commands import Door, opened
 from support.world import ALIAS
+
+WORSE = CheckpointKey.parse("vertex:42:us-central1:8812/3")
 
 
 @pytest.fixture
@@ -50,6 +55,35 @@ def test_a_roll_back_is_done_when_the_alias_has_moved(door: Door) -> None:
         "back to automatic: ratchet release support-router@prod --reason ...\n"
     )
     assert door.serves() == (3, 400)
+
+
+def test_a_roll_back_during_a_promotion_turns_that_back(door: Door) -> None:
+    class Killed(BaseException):
+        pass
+
+    commit = door.world.store.commit
+
+    def die_with_the_intent(writes: Sequence[Write], key: str) -> Commit:
+        result = commit(writes, key)
+        if any(write.data.get("kind") == "command.promote" for write in writes if isinstance(write, Create)):
+            raise Killed
+        return result
+
+    door.world.store.commit = die_with_the_intent  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        door.world.command(Verb.PROMOTE, checkpoint=WORSE, force=True)
+    door.world.store.commit = commit  # type: ignore[method-assign]
+    result = door.home.run("rollback", "support-router@prod", "--reason", "wrong data")
+    assert result.exit_code == 0, result.output
+    assert masked(result.output) == (
+        "d-XXXXXX TURNED BACK  support-router@prod  by local:ana   the promotion of step 500 of job 8812 is turned "
+        "back, and it is quarantined; step 300 stays   alias held\n"
+        "back to automatic: ratchet release support-router@prod --reason ...\n"
+    )
+    assert door.serves() == (2, 300)
+    told = door.home.run("why", "support-router@prod").output
+    assert masked(told).startswith("d-XXXXXX  support-router@prod  TURNED BACK\n"), told
+    assert "wrong data; the promotion of step 500" in told
 
 
 def test_hold_and_release_one_alias_and_all(door: Door) -> None:

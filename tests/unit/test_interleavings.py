@@ -146,8 +146,8 @@ def a_policy_and_a_roll_back() -> Scene:
     world.hint(job(world, "8812", {100: 0.95}))
     assert world.serving() == 100
     ours = known_job(world, "8813", {300: 1.0})
-    # Rolled back first, the better one follows when the hold ends; promoted first, that is rolled back, or stays.
-    return world, (due(ours), command(world, Verb.ROLL_BACK)), {(300, 4), (100, 4), (300, 3)}
+    # Rolled back first, the better one follows when the hold ends; promoted first, that is rolled back, or turned back.
+    return world, (due(ours), command(world, Verb.ROLL_BACK)), {(300, 4), (100, 4), (100, 2)}
 
 
 def a_policy_and_a_hold(alias: AliasKey) -> Scene:

@@ -1,5 +1,6 @@
 """An event goes in, the right checkpoint serves: the application on one thread, faults by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -7,13 +8,15 @@ import pytest
 
 from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
+from ratchet.domain.codec import encode
 from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
+from ratchet.domain.history import Walk
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
-from ratchet.ports import Commit, NotFound, PermanentError, RetryableError
+from ratchet.ports import Commit, Create, NotFound, PermanentError, RetryableError, Write
 from support.recording import captured
 from support.world import ALIAS, START, World, policy, rules
 
@@ -586,6 +589,100 @@ def test_a_hold_that_comes_while_an_intent_is_open_stops_the_write() -> None:
     world.command(Verb.RELEASE, alias=ALL_ALIASES)
     world.sweep(10)
     assert world.serving() == 100
+
+
+def hanging(*, apply: bool = True) -> tuple[World, JobKey]:
+    """Step 100 serves, and the promotion of step 300 of another job stops before its write: everything is held then."""
+    world = World(rules(policy() if apply else policy(apply=frozenset())))
+    world.hint(world.job("8812", {100: 0.95}))
+    job = world.job("8813", {300: 1.0, 400: 0.5})
+    world.provider.writes.clear()
+    commit = world.store.commit
+
+    def hold_right_after_the_intent(writes: Sequence[Write], key: str) -> Commit:
+        result = commit(writes, key)
+        if any(write.data.get("kind") == "decision.promoted" for write in writes if isinstance(write, Create)):
+            world.store.commit = commit  # type: ignore[method-assign]
+            world.command(Verb.HOLD, alias=ALL_ALIASES)
+        return result
+
+    world.store.commit = hold_right_after_the_intent  # type: ignore[method-assign]
+    world.hint(job)
+    intent = world.alias().intent
+    assert intent is not None
+    assert intent.to.step == 300
+    return world, job
+
+
+@pytest.mark.parametrize("apply", [True, False])
+def test_a_roll_back_turns_an_open_promotion_back_and_quarantines_what_was_to_serve(apply: bool) -> None:
+    world, job = hanging(apply=apply)
+    with captured("enforce_promotion") as log:
+        world.command(Verb.ROLL_BACK, "wrong data")
+        world.sweep(10)
+    (told,) = [line for line in log.lines if line["event"] == "promotion.aborted"]
+    alias, target = world.alias(), CheckpointKey(job, "1")
+    assert told["actor"] == "local:ana"
+    assert (world.serving(), alias.serial, alias.intent, alias.quarantine) == (100, 1, None, (target,))
+    assert alias.hold is not None
+    (turned,) = [decision for decision in world.decisions() if decision.kind == "rollback"]
+    assert turned.reason == (
+        "wrong data; the promotion of step 300 of job 8813 is turned back, and it is quarantined; step 100 stays"
+    )
+    assert world.outcomes()[-1] == "aborted"
+    world.command(Verb.RELEASE, alias=ALL_ALIASES)
+    world.command(Verb.RELEASE)
+    world.sweep(60)
+    assert (world.serving(), world.provider.writes) == (100, [])
+    verified(world)
+
+
+def test_a_default_that_was_written_already_is_set_back_once_nobody_can_write_it_any_more() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    job = world.job("8813", {300: 1.0, 400: 0.5})
+    model = f"projects/42/locations/us-central1/models/{job.id}@1"
+
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    world.provider.on_write = die
+    with pytest.raises(Killed):
+        world.hint(job)
+    world.provider.on_write = lambda: None
+    assert world.provider.defaults[model] == "1"
+    since = world.clock.now()
+    world.command(Verb.ROLL_BACK)
+    while world.alias().intent is not None:
+        assert world.provider.defaults[model] == "1"
+        world.sweep(1)
+    assert timedelta(minutes=3) < world.clock.now() - since < timedelta(minutes=6)
+    assert (world.serving(), world.provider.defaults[model]) == (100, "2")
+    verified(world)
+
+
+def test_a_roll_back_that_is_being_carried_out_is_not_turned_back_by_another() -> None:
+    world, _ = hanging()
+    world.command(Verb.ROLL_BACK)
+    world.command(Verb.ROLL_BACK)
+    refused = world.decisions()[-1]
+    assert (refused.outcome, refused.reason) == (
+        Outcome.REJECTED, "refused: what stood before is being restored already; wait for its end",
+    )  # fmt: skip
+
+
+def verified(world: World) -> None:
+    rows = world.history()
+    assert verify(rows) is None
+    assert fold(rows) == replace(world.alias(), next_look_at=None)
+    walk = Walk(ALIAS)
+    for row in rows:
+        walk.step(encode(row))
+    walk.end(world.alias())
+    assert walk.findings == []
 
 
 def test_an_older_release_does_not_decide() -> None:

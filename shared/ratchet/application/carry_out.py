@@ -228,21 +228,29 @@ def _cannot(hands: Hands, stored: Stored[Alias], intent: Intent) -> Outcome:
     """The provider will never do it. Forward: turn back, once no frozen holder can write any more. Back: give up."""
     if intent.direction is not Direction.FORWARD:
         return _close_back(hands, stored, intent, "the default before is gone")
-    limits = hands.limits
-    not_before = intent.lease.until + hands.clock.real(limits.provider_timeout + SETTLE + limits.skew)
-    fence = stored.value.fence + 1
+    after = turned_back(hands, stored.value, intent)
+    assert after.intent is not None
+    until = after.intent.not_before or hands.clock.now()
+    words = "the provider refuses the target, or it is gone"
+    if change(hands, stored, after, "intent.aborting", words, decision=_decided(stored)):
+        log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=short_id(intent.decision))
+    return Deferred(until)
+
+
+def turned_back(hands: Hands, alias: Alias, intent: Intent) -> Alias:
+    """With its intent towards what stood before, under the next fence; a default is written only once nobody who holds
+    the intent now, and may be frozen, can write any more.
+    """
+    limits, fence, now = hands.limits, alias.fence + 1, hands.clock.now()
+    stopped = intent.lease.until if intent.lease.owner else now
+    quiet = stopped + hands.clock.real(limits.provider_timeout + SETTLE + limits.skew)
     back = replace(
         intent,
         direction=Direction.BACK,
-        lease=Lease(hands.owner, fence, hands.clock.now()),
-        not_before=not_before,
+        lease=Lease(hands.owner, fence, now),
+        not_before=quiet if intent.model is not None else None,
     )
-    after = replace(stored.value, fence=fence, intent=back)
-    words = "the provider refuses the target, or it is gone"
-    if not change(hands, stored, after, "intent.aborting", words, decision=_decided(stored)):
-        return Deferred(not_before)
-    log.emit(log.Event.PROMOTION_ABORTED, alias=str(stored.value.key), decision_id=short_id(intent.decision))
-    return Deferred(not_before)
+    return replace(alias, fence=fence, intent=back)
 
 
 def _close_back(hands: Hands, stored: Stored[Alias], intent: Intent, reason: str) -> Outcome:

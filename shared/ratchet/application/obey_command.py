@@ -7,6 +7,7 @@ A command's decision is keyed by the command alone: one that is delivered again 
 from dataclasses import replace
 from datetime import datetime
 
+from ratchet import log
 from ratchet.application.carry_out import carry_out, opened
 from ratchet.application.decisions import announce, record, tell_of_hold
 from ratchet.application.enforce_promotion import enforce_promotion
@@ -18,7 +19,7 @@ from ratchet.domain import approval
 from ratchet.domain.decision import Decision, Outcome, command_key
 from ratchet.domain.events import Command, PromotionDue, Verb
 from ratchet.domain.gates import Assessment, Verdict, assess
-from ratchet.domain.keys import ALL_ALIASES, JobKey
+from ratchet.domain.keys import ALL_ALIASES, JobKey, short_id
 from ratchet.domain.outcomes import Ignored, Recorded
 from ratchet.domain.outcomes import Outcome as Handled
 from ratchet.domain.policy import Apply, ApprovalWhen, Policy
@@ -49,10 +50,13 @@ def obey_command(command: Command, hands: Hands) -> Handled:
             break
     tell_of_hold(stored.value, answer.alias, command.actor)
     announce(hands, answer.decision, answer.alias.serial)
-    if answer.alias.intent is not None and answer.alias.intent.decision == identity:
-        return carry_out(hands, command.alias)
     if answer.decision.outcome is Outcome.REJECTED:
         return Ignored("refused")
+    if answer.alias.intent is not None and answer.alias.intent != stored.value.intent:
+        if stored.value.intent is not None:
+            aborted = short_id(answer.alias.intent.decision)
+            log.emit(log.Event.PROMOTION_ABORTED, alias=str(command.alias), decision_id=aborted, actor=command.actor)
+        return carry_out(hands, command.alias)
     if command.verb in (Verb.APPROVE, Verb.REJECT, Verb.RELEASE) and command.alias != ALL_ALIASES:
         # What waited for this is decided at once, not by the next sweep.
         enforce_promotion(PromotionDue(alias=command.alias, job=answer.decision.job, reason=command.verb), hands)

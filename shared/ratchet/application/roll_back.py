@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ratchet.application.carry_out import opened
+from ratchet.application.carry_out import opened, turned_back
 from ratchet.application.hands import Hands
 from ratchet.application.state import load_keyed
 from ratchet.domain.decision import Decision, Outcome
 from ratchet.domain.policy import Policy
-from ratchet.domain.records import Alias, Checkpoint, Hold, Model, Pointer
+from ratchet.domain.records import Alias, Checkpoint, Direction, Hold, Intent, Model, Pointer
 from ratchet.ports import ProviderError, Write
 
 _DAY = timedelta(hours=24)
@@ -32,10 +32,11 @@ def roll_back(
 ) -> Answer:
     """`decision` says who and why; windows and pacing do not concern a roll-back.
 
-    After the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
+    Of a promotion that is being carried out, it is the end: what serves stays, what was to serve is quarantined. After
+    the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
     """
     if alias.intent is not None:
-        return refused(alias, decision, "a promotion is being carried out; hold it, or wait for its end")
+        return _turn_back(hands, alias, alias.intent, decision, policy)
     if alias.current is None:
         return refused(alias, decision, "nothing serves")
     skipped: list[str] = []
@@ -56,16 +57,7 @@ def roll_back(
         candidate_step=to.step,
         baseline=alias.current.checkpoint,
     )
-    quarantine = tuple(sorted({*alias.quarantine, alias.current.checkpoint}))
-    best = alias.best_of_line
-    after = replace(
-        alias,
-        quarantine=quarantine,
-        best_of_line=None if best is not None and best.checkpoint in quarantine else best,
-        hold=_hold(alias, decision, policy),
-        watch=None,
-        generation=alias.generation + 1,
-    )
+    after = replace(_quarantined(alias, alias.current, decision, policy), watch=None)
     # Only a default that this alias has set is set back.
     row = load_keyed(hands.store, Model, pointer.model) if pointer.model else None
     owned = row is not None and row.value.owner == alias.key
@@ -81,6 +73,31 @@ def roll_back(
         by_policy=by_policy,
     )
     return Answer(alias=after, decision=decision, writes=tuple(writes))
+
+
+def _turn_back(hands: Hands, alias: Alias, intent: Intent, decision: Decision, policy: Policy | None) -> Answer:
+    if intent.direction is not Direction.FORWARD or intent.roll_back:
+        return refused(alias, decision, "what stood before is being restored already; wait for its end")
+    stays = f"step {alias.current.step} stays" if alias.current is not None else "nothing serves"
+    of = f"step {intent.to.step} of job {intent.to.checkpoint.job.id}"
+    words = f"{decision.reason}; the promotion of {of} is turned back, and it is quarantined; {stays}"
+    # As a person's own, no hold stops it: not even the one that it sets.
+    after = _quarantined(alias, intent.to, decision, policy)
+    return Answer(
+        alias=turned_back(hands, after, replace(intent, roll_back=True)), decision=replace(decision, reason=words)
+    )
+
+
+def _quarantined(alias: Alias, bad: Pointer, decision: Decision, policy: Policy | None) -> Alias:
+    """It never serves by policy again, and the alias is held."""
+    best = alias.best_of_line
+    return replace(
+        alias,
+        quarantine=tuple(sorted({*alias.quarantine, bad.checkpoint})),
+        best_of_line=None if best is not None and best.checkpoint == bad.checkpoint else best,
+        hold=_hold(alias, decision, policy),
+        generation=alias.generation + 1,
+    )
 
 
 def _hold(alias: Alias, decision: Decision, policy: Policy | None) -> Hold:

@@ -132,7 +132,8 @@ def _roll_back(hands: Hands, stored: Stored[Alias], after: Alias, policy: Policy
     """By the policy, once for each serial and trigger, in the one batch that also says what was seen (`after`)."""
     alias, now = stored.value, hands.clock.now()
     identity = digest(str(alias.key), "rollback", trigger, str(alias.serial))
-    if load(hands.store, Decision, identity) is not None:
+    # A promotion that was opened meanwhile is not its concern: it looks again when that is over.
+    if alias.intent is not None or load(hands.store, Decision, identity) is not None:
         return False
     decision = Decision(
         id=identity,

@@ -26,7 +26,13 @@ _WORDS = {
     Outcome.WAITING: "WAITING",
     Outcome.ROLLED_BACK: "ROLLED BACK",
 }
-_DONE_BY_COMMAND = {"hold": "HELD", "release": "RELEASED", "approve": "APPROVED", "reject": "VOTED AGAINST"}
+_DONE_BY_COMMAND = {
+    "hold": "HELD",
+    "release": "RELEASED",
+    "approve": "APPROVED",
+    "reject": "VOTED AGAINST",
+    "rollback": "TURNED BACK",
+}
 
 
 def render(story: Story) -> str:
