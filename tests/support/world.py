@@ -19,10 +19,12 @@ from ratchet.application.record_checkpoint import record_checkpoint
 from ratchet.application.run_smoke_test import run_smoke_test
 from ratchet.application.state import find_all, load_alias, load_keyed
 from ratchet.application.track_tuning_job import track_tuning_job
+from ratchet.domain.alias import fold, verify
 from ratchet.domain.codec import decode, encode
 from ratchet.domain.decision import Decision
 from ratchet.domain.events import CheckpointSeen, Command, Event, PromotionDue, SmokeTestDue, TuningJobHint, Verb
 from ratchet.domain.grading import Grade
+from ratchet.domain.history import Walk
 from ratchet.domain.keys import CANARY, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.limits import Limits
 from ratchet.domain.outcomes import Outcome
@@ -433,6 +435,17 @@ class World:
 
     def outcomes(self) -> list[str]:
         return [row.kind for row in self.history()]
+
+    def sound(self) -> None:
+        """The history is one chain, and leads to the alias as it is."""
+        rows = self.history()
+        assert verify(rows) is None
+        assert fold(rows) == replace(self.alias(), next_look_at=None)
+        walk = Walk(ALIAS)
+        for row in rows:
+            walk.step(encode(row))
+        walk.end(self.alias())
+        assert walk.findings == []
 
 
 __all__ = ["ALIAS", "NoAnswer", "ProviderError", "World", "find_all", "policy", "rules"]

@@ -18,6 +18,7 @@ from ratchet_cli.commands import Order, run, send
 from ratchet_cli.problem import Problem
 from support.cli import Home
 from support.commands import Door, opened
+from support.points import Killed
 from support.world import ALIAS
 
 WORSE = CheckpointKey.parse("vertex:42:us-central1:8812/3")
@@ -58,9 +59,6 @@ def test_a_roll_back_is_done_when_the_alias_has_moved(door: Door) -> None:
 
 
 def test_a_roll_back_during_a_promotion_turns_that_back(door: Door) -> None:
-    class Killed(BaseException):
-        pass
-
     commit = door.world.store.commit
 
     def die_with_the_intent(writes: Sequence[Write], key: str) -> Commit:

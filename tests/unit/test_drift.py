@@ -1,12 +1,7 @@
 """Somebody else changes the provider's default: it is told at once, and then the policy's way is gone."""
 
-from dataclasses import replace
-
-from ratchet.domain.alias import fold, verify
-from ratchet.domain.codec import encode
 from ratchet.domain.decision import Outcome
 from ratchet.domain.events import PromotionDue, Verb
-from ratchet.domain.history import Walk
 from ratchet.domain.policy import DriftUse
 from support.recording import captured
 from support.world import ALIAS, World, policy, rules
@@ -28,17 +23,6 @@ def noticed(world: World, minutes: int = 12) -> list[str]:
     return [line["event"] for line in lines.lines if line["event"].startswith("alias.")]
 
 
-def sound(world: World) -> None:
-    rows = world.history()
-    assert verify(rows) is None
-    assert fold(rows) == replace(world.alias(), next_look_at=None)
-    walk = Walk(ALIAS)
-    for row in rows:
-        walk.step(encode(row))
-    walk.end(world.alias())
-    assert walk.findings == []
-
-
 def test_a_foreign_default_is_told_once_within_ten_minutes_and_the_alias_is_held() -> None:
     world = served(DriftUse.HOLD)
     world.provider.defaults[MODEL] = "2"
@@ -51,7 +35,7 @@ def test_a_foreign_default_is_told_once_within_ten_minutes_and_the_alias_is_held
     assert (hold.actor, hold.reason) == ("policy", "somebody else made checkpoint 2 the provider's default")
     assert world.provider.writes == []
     assert noticed(world, 60) == []
-    sound(world)
+    world.sound()
 
 
 def test_whoever_releases_an_alias_agrees_to_the_default_that_stands() -> None:
@@ -64,7 +48,7 @@ def test_whoever_releases_an_alias_agrees_to_the_default_that_stands() -> None:
     world.provider.defaults[MODEL] = "1"
     world.sweep(12)
     assert (world.alias().drift, world.alias().hold) == (None, None)
-    sound(world)
+    world.sound()
 
 
 def test_a_reply_that_is_old_for_less_than_a_minute_is_told_and_not_acted_on() -> None:
@@ -84,7 +68,7 @@ def test_a_policy_that_reverts_writes_our_default_again_and_moves_nothing() -> N
     assert world.provider.writes == [(MODEL, "1")]
     assert (world.alias().serial, world.alias().intent, world.alias().drift) == (1, None, None)
     assert [row.kind for row in world.history()][-3:] == ["drifted", "intent.restore", "restored"]
-    sound(world)
+    world.sound()
 
 
 def test_the_fourth_time_within_an_hour_nothing_is_reverted_and_the_alias_is_held() -> None:
@@ -95,7 +79,7 @@ def test_the_fourth_time_within_an_hour_nothing_is_reverted_and_the_alias_is_hel
     assert world.provider.writes == [(MODEL, "1")] * 3
     assert world.alias().hold is not None
     assert world.provider.defaults[MODEL] == "2"
-    sound(world)
+    world.sound()
 
 
 def test_an_hour_later_it_is_reverted_again() -> None:
@@ -130,10 +114,10 @@ def test_a_policy_that_adopts_serves_what_somebody_else_chose_under_the_next_ser
     assert alias.current is not None
     assert alias.current.decision == decision.id
     assert noticed(world, 30) == []
-    sound(world)
+    world.sound()
     world.command(Verb.ROLL_BACK)
     assert (world.serving(), world.provider.writes) == (100, [(MODEL, "1")])
-    sound(world)
+    world.sound()
 
 
 def test_what_is_no_checkpoint_of_ours_is_not_adopted_but_held() -> None:
@@ -171,14 +155,14 @@ def test_a_default_that_changes_while_a_decision_is_carried_out_is_not_silently_
     world.command(Verb.RELEASE)
     world.sweep(15)
     assert (world.serving(), world.provider.writes, world.alias().drift) == (100, [(MODEL, "1")], None)
-    sound(world)
+    world.sound()
 
 
 def test_a_policy_that_reverts_goes_on_once_it_has_told() -> None:
     world = meddled_with(DriftUse.REVERT)
     world.sweep(15)
     assert (world.serving(), world.provider.writes) == (100, [(MODEL, "1")])
-    sound(world)
+    world.sound()
 
 
 def test_a_policy_that_adopts_lets_the_decision_go() -> None:
@@ -186,4 +170,4 @@ def test_a_policy_that_adopts_lets_the_decision_go() -> None:
     world.sweep(15)
     assert (world.serving(), world.provider.writes, world.alias().intent) == (None, [], None)
     assert "aborted" in [row.kind for row in world.history()]
-    sound(world)
+    world.sound()

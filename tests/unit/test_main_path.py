@@ -8,15 +8,14 @@ import pytest
 
 from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
-from ratchet.domain.codec import encode
 from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
-from ratchet.domain.history import Walk
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
 from ratchet.ports import Commit, Create, NotFound, PermanentError, RetryableError, Write
+from support.points import Killed
 from support.recording import captured
 from support.world import ALIAS, START, World, policy, rules
 
@@ -188,9 +187,6 @@ def test_throttling_is_never_a_failed_case_row48() -> None:
 def test_a_crash_between_the_provider_write_and_our_commit_is_finished_by_the_sweep() -> None:
     world = World()
 
-    class Killed(BaseException):
-        pass
-
     def die() -> None:
         raise Killed
 
@@ -208,9 +204,6 @@ def test_a_crash_between_the_provider_write_and_our_commit_is_finished_by_the_sw
 
 def test_after_a_takeover_another_target_waits_until_no_frozen_worker_can_undo_it() -> None:
     world = World()
-
-    class Killed(BaseException):
-        pass
 
     def die() -> None:
         raise Killed
@@ -634,7 +627,7 @@ def test_a_roll_back_turns_an_open_promotion_back_and_quarantines_what_was_to_se
     world.command(Verb.RELEASE)
     world.sweep(60)
     assert (world.serving(), world.provider.writes) == (100, [])
-    verified(world)
+    world.sound()
 
 
 def test_a_default_that_was_written_already_is_set_back_once_nobody_can_write_it_any_more() -> None:
@@ -642,9 +635,6 @@ def test_a_default_that_was_written_already_is_set_back_once_nobody_can_write_it
     world.hint(world.job("8812", {100: 0.95}))
     job = world.job("8813", {300: 1.0, 400: 0.5})
     model = f"projects/42/locations/us-central1/models/{job.id}@1"
-
-    class Killed(BaseException):
-        pass
 
     def die() -> None:
         raise Killed
@@ -661,7 +651,7 @@ def test_a_default_that_was_written_already_is_set_back_once_nobody_can_write_it
         world.sweep(1)
     assert timedelta(minutes=3) < world.clock.now() - since < timedelta(minutes=6)
     assert (world.serving(), world.provider.defaults[model]) == (100, "2")
-    verified(world)
+    world.sound()
 
 
 def test_a_roll_back_that_is_being_carried_out_is_not_turned_back_by_another() -> None:
@@ -672,17 +662,6 @@ def test_a_roll_back_that_is_being_carried_out_is_not_turned_back_by_another() -
     assert (refused.outcome, refused.reason) == (
         Outcome.REJECTED, "refused: what stood before is being restored already; wait for its end",
     )  # fmt: skip
-
-
-def verified(world: World) -> None:
-    rows = world.history()
-    assert verify(rows) is None
-    assert fold(rows) == replace(world.alias(), next_look_at=None)
-    walk = Walk(ALIAS)
-    for row in rows:
-        walk.step(encode(row))
-    walk.end(world.alias())
-    assert walk.findings == []
 
 
 def test_an_older_release_does_not_decide() -> None:

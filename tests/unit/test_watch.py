@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from ratchet.application.state import find_all
-from ratchet.domain.alias import fold, verify
 from ratchet.domain.decision import Outcome
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import ALL_ALIASES
@@ -45,12 +44,6 @@ def runs(world: World) -> list[tuple[str, str]]:
     return sorted((run.occasion, str(run.outcome)) for run in found if run.purpose is Purpose.WATCH)
 
 
-def sound(world: World) -> None:
-    rows = world.history()
-    assert verify(rows) is None
-    assert fold(rows) == replace(world.alias(), next_look_at=None)
-
-
 def test_the_suite_runs_again_as_often_as_the_plan_says_and_then_no_more() -> None:
     world = served()
     world.sweep(1)
@@ -63,7 +56,7 @@ def test_the_suite_runs_again_as_often_as_the_plan_says_and_then_no_more() -> No
     assert runs(world) == [("2.1", "pass"), ("2.2", "pass"), ("2.3", "pass")]
     assert (world.alias().watch, world.serving()) == (None, 300)
     assert [row.kind for row in world.history()].count("watched") == 3
-    sound(world)
+    world.sound()
 
 
 def test_a_failed_run_rolls_back_by_itself_quarantines_holds_and_says_so() -> None:
@@ -87,7 +80,7 @@ def test_a_failed_run_rolls_back_by_itself_quarantines_holds_and_says_so() -> No
     assert world.provider.defaults[model] == "1"
     world.sweep(30)
     assert world.alias().serial == 3
-    sound(world)
+    world.sound()
 
 
 @pytest.mark.parametrize(("bad", "serving"), [(1, 300), (2, 100)])
@@ -100,7 +93,7 @@ def test_as_many_failures_as_the_plan_allows_are_forgiven(bad: int, serving: int
         world.provider.quality[target("8813")] = 1.0
     world.sweep(60)
     assert world.serving() == serving
-    sound(world)
+    world.sound()
 
 
 def test_a_watch_that_cannot_tell_is_no_failure_until_it_cannot_tell_for_long() -> None:
@@ -131,7 +124,7 @@ def test_a_failed_watch_with_nothing_to_go_back_to_is_a_refusal_that_is_told_onc
     refused = [decision for decision in world.decisions() if decision.kind == "rollback"]
     assert [decision.reason for decision in refused] == ["refused: nothing served before"]
     assert (world.serving(), world.alias().watch) == (100, None)
-    sound(world)
+    world.sound()
 
 
 def test_a_hold_with_an_end_lapses_and_automation_goes_on() -> None:
@@ -150,7 +143,7 @@ def test_a_hold_with_an_end_lapses_and_automation_goes_on() -> None:
         world.sweep(2)
     assert (world.serving(), world.alias().hold) == (500, None)
     assert [line["actor"] for line in lines.lines if line["event"] == "alias.released"] == ["policy"]
-    sound(world)
+    world.sound()
 
 
 def test_the_second_roll_back_within_a_day_holds_until_released_whatever_the_policy_says() -> None:
@@ -192,7 +185,7 @@ def test_what_serves_and_is_there_no_more_is_told_of_once_even_days_later() -> N
         world.sweep(60)
     assert [line["event"] for line in lines.lines].count("alias.gone") == 1
     assert (world.serving(), world.alias().gone) == (300, True)
-    sound(world)
+    world.sound()
 
 
 def test_with_the_trigger_the_last_good_takes_its_place() -> None:
@@ -205,7 +198,7 @@ def test_with_the_trigger_the_last_good_takes_its_place() -> None:
     assert (world.serving(), world.alias().gone) == (100, False)
     (back,) = [decision for decision in world.decisions() if decision.kind == "rollback"]
     assert back.reason.startswith("its endpoint is gone; back to step 100 of job 8812")
-    sound(world)
+    world.sound()
 
 
 def test_while_automation_is_off_nothing_rolls_back_by_itself_and_afterwards_it_does() -> None:
