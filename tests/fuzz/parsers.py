@@ -147,13 +147,17 @@ def _assertion(data: bytes) -> None:
     kind, rest = _chosen(tuple(sorted(KINDS)), data)
     value, _, said = rest.partition(b"\0")
     given: str | None = text(value).encode("utf-8", "replace").decode()
-    if kind in ("is-refusal", "latency"):
+    if kind in ("is-refusal", "latency", "cost"):
         given = None
     KINDS[kind].fits(given)
+    # Where one is required, no suite is loaded without.
+    threshold = 1.0 if KINDS[kind].required else None
     answered = said[: 16 * 1024].decode("utf-8", "replace")
     digest = hashlib.sha256(answered.encode()).hexdigest()
     for negated in (False, True):
-        case = Case(id="c", prompt="p", asserts=(Assertion(type=kind, value=given, threshold=None, negated=negated),))
+        case = Case(
+            id="c", prompt="p", asserts=(Assertion(type=kind, value=given, threshold=threshold, negated=negated),)
+        )
         found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1))
         assert 0 <= found.score <= 1
         assert CANARY not in found.reason
