@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
 from ratchet.domain.decision import Decision, Outcome, command_key
-from ratchet.domain.keys import AliasKey, CheckpointKey
+from ratchet.domain.keys import AliasKey, CheckpointKey, short_id
 from ratchet.domain.records import Alias, Checkpoint
 from ratchet.ports import Store
 from ratchet_cli.problem import USAGE, Problem
@@ -186,7 +186,7 @@ def decided(store: Store, alias: AliasKey, command_id: str, patience: float) -> 
     if found is None:
         raise Problem(
             f"accepted, but nobody has decided within {patience:.0f} s; it expires ten minutes after it was sent. "
-            f"Later: ratchet why d-{key[:6]}; and see that `ratchet up` still runs"
+            f"Later: ratchet why {short_id(key)}; and see that `ratchet up` still runs"
         )
     return found.value
 

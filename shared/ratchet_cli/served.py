@@ -10,7 +10,7 @@ from ratchet.application.state import find_all, load
 from ratchet.domain.codec import encode, parse_time
 from ratchet.domain.decision import Decision
 from ratchet.domain.history import Walk
-from ratchet.domain.keys import AliasKey
+from ratchet.domain.keys import AliasKey, short_id
 from ratchet.domain.records import Alias, HistoryRow, Pointer
 from ratchet.ports import Snapshot, Store
 from ratchet_cli.anchors import Anchors, kept_beside
@@ -100,7 +100,7 @@ def _clock(time: datetime, asked: datetime) -> str:
 
 
 def _by(pointer: Pointer, decision: Decision | None) -> str:
-    short = f"d-{pointer.decision[:6]}"
+    short = short_id(pointer.decision)
     if decision is None:
         return f"{short}, which is missing in the store"
     if decision.kind == "policy":

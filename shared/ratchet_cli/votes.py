@@ -9,6 +9,7 @@ from typing import Any
 from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
 from ratchet.domain.decision import Decision, Outcome
+from ratchet.domain.keys import short_id
 from ratchet.domain.records import Alias, Ask, Checkpoint
 from ratchet.ports import Store
 from ratchet_cli.commands import PATIENCE_SECONDS, Order, carried_out, checked, decided, send, until, waiting
@@ -60,7 +61,7 @@ def _asked(alias: Alias, order: Order) -> Ask:
     found = [ask for ask in alias.approvals if ask.decision.startswith(prefix)]
     if len(found) == 1:
         return found[0]
-    named = ", ".join(f"d-{ask.decision[:SHORT]} (job {ask.job.id})" for ask in alias.approvals)
+    named = ", ".join(f"{short_id(ask.decision)} (job {ask.job.id})" for ask in alias.approvals)
     if not alias.approvals:
         raise Problem(f"nothing of {alias.key} waits for an approval; `ratchet why {alias.key}` shows what was decided")
     if not found:
@@ -71,7 +72,7 @@ def _asked(alias: Alias, order: Order) -> Ask:
 def _asking(store: Store, ask: Ask) -> str:
     stored = load_keyed(store, Checkpoint, ask.candidate)
     candidate = where(ask.candidate, stored.value.step if stored else None)
-    short = f"d-{ask.decision[:SHORT]}"
+    short = short_id(ask.decision)
     return (
         f"{short} asks for {candidate}   evidence {ask.evidence[:SHORT]}  policy {ask.policy[:SHORT]}  "
         f"expires {moment(ask.until)}   {votes(ask)}   (ratchet why {short})"

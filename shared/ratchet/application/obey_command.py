@@ -123,7 +123,7 @@ def _vote(hands: Hands, command: Command, alias: Alias, decision: Decision) -> A
     """A vote counts for what its author has seen: the candidate, evidence and policy of the decision that asks."""
     ask = next((ask for ask in alias.approvals if ask.decision == command.decision), None)
     if ask is None:
-        other = f"; what waits is d-{alias.approvals[-1].decision[:6]}" if alias.approvals else ""
+        other = f"; what waits is {short_id(alias.approvals[-1].decision)}" if alias.approvals else ""
         return refused(alias, decision, f"nothing waits for this approval any more{other}")
     decision = replace(decision, job=ask.job, candidate=ask.candidate, evidence_digest=ask.evidence)
     policy = hands.rules.policy_for(command.alias)
