@@ -41,9 +41,16 @@ def arrived(watch: Watch, task: Task, model: str, checkpoint_id: str, before: st
         watch.hit("a write by one who had lost the lease arrived")
     wanted = {recorded["default"]} if recorded else set()
     if alias is not None:
-        forward = alias["intent"]["direction"] != "back"
-        to = CheckpointKey.parse(alias["intent"]["to"]["checkpoint"]).id
-        wanted.add(to if forward else alias["intent"]["default_before"])
+        intent = alias["intent"]
+        to = CheckpointKey.parse(intent["to"]["checkpoint"]).id
+        wanted.add(to if intent["direction"] != "back" else intent["default_before"])
+        if intent["direction"] == "back" and checkpoint_id == to:
+            # Of one who was about to write when it was turned back: who writes back waits for as long as that may take.
+            skew = timedelta(seconds=watch.limits.skew)
+            in_time = intent["not_before"] is not None and watch.now <= parse_time(intent["not_before"]) + skew
+            watch.expect("I12", in_time, "a promotion that was turned back was written late")
+            watch.hit("a promotion was turned back while its write was on its way")
+            wanted.add(to)
     known = checkpoint_id in wanted
     watch.expect("I12", known, f"{checkpoint_id} was written, wanted is {sorted(map(str, wanted))}")
     if alias is not None and before not in (checkpoint_id, alias["intent"]["default_before"]):
