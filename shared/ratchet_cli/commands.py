@@ -7,7 +7,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,12 +16,13 @@ from ratchet.application.state import load, load_alias, load_keyed
 from ratchet.domain.codec import encode
 from ratchet.domain.decision import Decision, Outcome, command_key
 from ratchet.domain.keys import AliasKey, CheckpointKey, short_id
-from ratchet.domain.records import Alias, Checkpoint
+from ratchet.domain.records import Alias, Checkpoint, Direction
 from ratchet.ports import Store
 from ratchet_cli.problem import USAGE, Problem
 from ratchet_cli.render import place as where
 from ratchet_cli.stores import opened, place, read_settings
 from ratchet_cli.telling.decision import moved_to
+from ratchet_cli.why import by_prefix
 
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person asks for, as typed. `decision` is the id of the one that asks for a vote."""
+    """What a person asks for, as typed. `decision` is the one that asks for a vote, or that a roll-back is to end."""
 
     verb: str
     alias: str
@@ -51,6 +52,8 @@ def run(
     alias = checked(order)
     settings = read_settings(config)
     with opened(settings, context) as store:
+        if order.decision is not None:
+            order = replace(order, decision=by_prefix(store, order.decision).id)
         # Chosen here, so that the decision is found even if the door's reply is lost.
         command_id = uuid.uuid4().hex
         send(place(settings, context).command_url, order, command_id)
@@ -82,11 +85,19 @@ def render(order: Order, decision: Decision, after: Alias, left: int | None) -> 
         return f"{head} RELEASED  {what}  {by}: {order.reason}"
     if order.verb == "rollback" and decision.outcome is Outcome.KEPT_CURRENT:
         words = decision.reason.removeprefix(f"{order.reason.strip()}; ")
-        return f"{head} TURNED BACK  {what}  {by}   {words}   alias held\n{back}"
+        until = ""
+        if after.intent is not None:
+            until = "; the provider's default is set back within minutes, see ratchet status"
+        return f"{head} TURNED BACK  {what}  {by}   {words}, alias held{until}\n{back}"
     serial = moved_to(after, decision)
     target = where(decision.candidate, decision.candidate_step) if decision.candidate else "nothing"
     if serial is None:
-        state = "is being carried out" if after.intent is not None else "could not be carried out at the provider"
+        if after.intent is None:
+            state = "was turned back, or could not be carried out at the provider"
+        elif after.intent.direction is Direction.BACK:
+            state = "is being turned back"
+        else:
+            state = "is being carried out"
         return f"{head} {_verb(decision)}  to {target}  {by}   {state}; see ratchet status"
     moved = f"{head} {_verb(decision)}  serial {serial - 1} -> {serial}  {by}"
     if decision.outcome is Outcome.ROLLED_BACK:

@@ -12,9 +12,19 @@ people = typer.Typer()
 
 
 @people.command()
-def rollback(alias: Alias, reason: Reason, config: Config = YAML, context: Context = None, json: Json = False) -> None:
+def rollback(
+    alias: Alias,
+    reason: Reason,
+    promotion: Annotated[
+        str | None,
+        typer.Option("--promotion", metavar="DECISION", help="End this one, which is being carried out, instead."),
+    ] = None,
+    config: Config = YAML,
+    context: Context = None,
+    json: Json = False,
+) -> None:
     """Go back to the last good checkpoint, quarantine what serves, and hold the alias."""
-    _command("rollback", alias, reason, config, context, json)
+    _command("rollback", alias, reason, config, context, json, decision=promotion)
 
 
 @people.command()
@@ -99,11 +109,12 @@ def _command(
     *,
     checkpoint: str | None = None,
     force: bool = False,
+    decision: str | None = None,
 ) -> None:
     with told():
         from ratchet_cli.commands import Order, run
 
-        text, done = run(config, context, Order(verb, alias, reason, checkpoint, force), as_json=json)
+        text, done = run(config, context, Order(verb, alias, reason, checkpoint, force, decision), as_json=json)
         typer.echo(text)
         raise typer.Exit(OK if done else FINDINGS)
 

@@ -1,5 +1,7 @@
 """Who acts from outside: senders of hints, an operator, somebody at the provider's own console, applications."""
 
+from dataclasses import replace
+
 from ratchet.application.replay_dead_letter import replay_dead_letter
 from ratchet.application.resolve_alias import resolve_alias
 from ratchet.application.state import load_keyed
@@ -128,6 +130,8 @@ class People:
         document = self._stage.alias(command.alias)
         if document and document["intent"] and command.verb in (Verb.HOLD, Verb.ROLL_BACK):
             self._stage.checks.hit(f"a {command.verb} was asked for during a change")
+            if command.verb is Verb.ROLL_BACK and self._stage.chance.happens("ends", command.id, 0.6):
+                command = replace(command, decision=document["intent"]["decision"])
         self.commands.append(command)
         self._stage.accept(Event(topic=Topic.COMMANDS, id=command.id, source="receive_command", payload=command))
 

@@ -1,14 +1,26 @@
 """Every call to the world is a point: a worker may die there, the call fail, a reply be lost, others get their turn."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
+import pytest
+
 from ratchet.domain.events import Event, Topic, TuningJobHint
 from ratchet.domain.keys import JobKey
-from ratchet.ports import BusUnavailable, RetryableError, StoreUnavailable, StoreUncertain, Unavailable
+from ratchet.ports import (
+    BusUnavailable,
+    Commit,
+    Create,
+    RetryableError,
+    StoreUnavailable,
+    StoreUncertain,
+    Unavailable,
+    Write,
+)
 from support.world import World
 
 Around = Callable[[str, Callable[[], Any]], Any]
@@ -59,6 +71,25 @@ def watch(world: World, around: Around) -> None:
 
 class Killed(BaseException):
     """Not an Exception: no handler may survive it."""
+
+
+@contextmanager
+def killed_after(world: World, kind: str) -> Iterator[None]:
+    """Whoever commits a history row of this kind dies right after it."""
+    commit = world.store.commit
+
+    def die(writes: Sequence[Write], key: str) -> Commit:
+        result = commit(writes, key)
+        if any(write.data.get("kind") == kind for write in writes if isinstance(write, Create)):
+            raise Killed
+        return result
+
+    world.store.commit = die  # type: ignore[method-assign]
+    try:
+        with pytest.raises(Killed):
+            yield
+    finally:
+        world.store.commit = commit  # type: ignore[method-assign]
 
 
 class How(StrEnum):

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,12 +13,11 @@ from click.testing import Result
 from ratchet.domain.events import Verb
 from ratchet.domain.keys import CheckpointKey
 from ratchet.domain.records import Pointer
-from ratchet.ports import Commit, Create, Write
 from ratchet_cli.commands import Order, run, send
 from ratchet_cli.problem import Problem
 from support.cli import Home
 from support.commands import Door, opened
-from support.points import Killed
+from support.points import killed_after
 from support.world import ALIAS
 
 WORSE = CheckpointKey.parse("vertex:42:us-central1:8812/3")
@@ -58,24 +57,19 @@ def test_a_roll_back_is_done_when_the_alias_has_moved(door: Door) -> None:
     assert door.serves() == (3, 400)
 
 
-def test_a_roll_back_during_a_promotion_turns_that_back(door: Door) -> None:
-    commit = door.world.store.commit
-
-    def die_with_the_intent(writes: Sequence[Write], key: str) -> Commit:
-        result = commit(writes, key)
-        if any(write.data.get("kind") == "command.promote" for write in writes if isinstance(write, Create)):
-            raise Killed
-        return result
-
-    door.world.store.commit = die_with_the_intent  # type: ignore[method-assign]
-    with pytest.raises(Killed):
+def test_a_promotion_on_its_way_is_ended_by_its_name(door: Door) -> None:
+    with killed_after(door.world, "command.promote"):
         door.world.command(Verb.PROMOTE, checkpoint=WORSE, force=True)
-    door.world.store.commit = commit  # type: ignore[method-assign]
-    result = door.home.run("rollback", "support-router@prod", "--reason", "wrong data")
+    refused = door.home.run("rollback", "support-router@prod", "--reason", "wrong data")
+    assert refused.exit_code == 1
+    named = re.search(r"ratchet rollback support-router@prod --promotion (d-[0-9a-f]{6}) --reason", refused.output)
+    assert named is not None, refused.output
+    result = door.home.run("rollback", "support-router@prod", "--promotion", named[1], "--reason", "wrong data")
     assert result.exit_code == 0, result.output
     assert masked(result.output) == (
         "d-XXXXXX TURNED BACK  support-router@prod  by local:ana   the promotion of step 500 of job 8812 is turned "
-        "back, and it is quarantined; step 300 stays   alias held\n"
+        "back, and it is quarantined; step 300 stays, alias held; "
+        "the provider's default is set back within minutes, see ratchet status\n"
         "back to automatic: ratchet release support-router@prod --reason ...\n"
     )
     assert door.serves() == (2, 300)

@@ -146,8 +146,20 @@ def a_policy_and_a_roll_back() -> Scene:
     world.hint(job(world, "8812", {100: 0.95}))
     assert world.serving() == 100
     ours = known_job(world, "8813", {300: 1.0})
-    # Rolled back first, the better one follows when the hold ends; promoted first, that is rolled back, or turned back.
-    return world, (due(ours), command(world, Verb.ROLL_BACK)), {(300, 4), (100, 4), (100, 2)}
+    # Rolled back first, the better one follows when the hold ends; promoted first, that is rolled back, or stays.
+    return world, (due(ours), command(world, Verb.ROLL_BACK)), {(300, 4), (100, 4), (300, 3)}
+
+
+def a_policy_and_its_end() -> Scene:
+    world = World()
+    world.hint(job(world, "8811", {10: 0.90}))
+    world.hint(job(world, "8812", {100: 0.95}))
+    ours = known_job(world, "8813", {300: 1.0})
+    ahead = world.copy()
+    ahead.deliver_payload(due(ours))
+    promotion = ahead.alias().last_decision
+    # Too early or too late, it is refused, and what was promoted stays.
+    return world, (due(ours), command(world, Verb.ROLL_BACK, decision=promotion)), {(100, 2), (300, 3)}
 
 
 def a_policy_and_a_hold(alias: AliasKey) -> Scene:
@@ -186,6 +198,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "one job twice": one_job_twice,
     "two jobs of one line": two_jobs,
     "a policy and a roll-back": a_policy_and_a_roll_back,
+    "a policy and who ends its promotion": a_policy_and_its_end,
     "a policy and a hold": lambda: a_policy_and_a_hold(ALIAS),
     "a policy and the hold of all": lambda: a_policy_and_a_hold(ALL_ALIASES),
     "two people": two_people,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from ratchet.application.state import load_alias
 from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decision import Outcome
@@ -14,8 +15,8 @@ from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Pr
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
 from ratchet.domain.records import CheckpointState, JobState, Measure
-from ratchet.ports import Commit, Create, NotFound, PermanentError, RetryableError, Write
-from support.points import Killed
+from ratchet.ports import Commit, Create, Denied, NotFound, PermanentError, ProviderPort, RetryableError, Write
+from support.points import Killed, killed_after
 from support.recording import captured
 from support.world import ALIAS, START, World, policy, rules
 
@@ -584,7 +585,7 @@ def test_a_hold_that_comes_while_an_intent_is_open_stops_the_write() -> None:
     assert world.serving() == 100
 
 
-def hanging(*, apply: bool = True) -> tuple[World, JobKey]:
+def hanging(*, apply: bool = True) -> tuple[World, JobKey, str]:
     """Step 100 serves, and the promotion of step 300 of another job stops before its write: everything is held then."""
     world = World(rules(policy() if apply else policy(apply=frozenset())))
     world.hint(world.job("8812", {100: 0.95}))
@@ -604,20 +605,36 @@ def hanging(*, apply: bool = True) -> tuple[World, JobKey]:
     intent = world.alias().intent
     assert intent is not None
     assert intent.to.step == 300
-    return world, job
+    return world, job, intent.decision
+
+
+def written(world: World, job: JobKey) -> str:
+    """The worker that promotes this job dies right after its write; the decision that it carried out."""
+
+    def die() -> None:
+        raise Killed
+
+    world.provider.on_write = die
+    with pytest.raises(Killed):
+        world.hint(job)
+    world.provider.on_write = lambda: None
+    intent = world.alias().intent
+    assert intent is not None
+    return intent.decision
 
 
 @pytest.mark.parametrize("apply", [True, False])
-def test_a_roll_back_turns_an_open_promotion_back_and_quarantines_what_was_to_serve(apply: bool) -> None:
-    world, job = hanging(apply=apply)
+def test_a_promotion_that_hangs_is_ended_by_its_name_and_what_was_to_serve_is_quarantined(apply: bool) -> None:
+    world, job, promotion = hanging(apply=apply)
     with captured("enforce_promotion") as log:
-        world.command(Verb.ROLL_BACK, "wrong data")
+        world.command(Verb.ROLL_BACK, "wrong data", decision=promotion)
         world.sweep(10)
     (told,) = [line for line in log.lines if line["event"] == "promotion.aborted"]
     alias, target = world.alias(), CheckpointKey(job, "1")
     assert told["actor"] == "local:ana"
     assert (world.serving(), alias.serial, alias.intent, alias.quarantine) == (100, 1, None, (target,))
     assert alias.hold is not None
+    assert "promotion.stalled" not in log.text
     (turned,) = [decision for decision in world.decisions() if decision.kind == "rollback"]
     assert turned.reason == (
         "wrong data; the promotion of step 300 of job 8813 is turned back, and it is quarantined; step 100 stays"
@@ -635,33 +652,127 @@ def test_a_default_that_was_written_already_is_set_back_once_nobody_can_write_it
     world.hint(world.job("8812", {100: 0.95}))
     job = world.job("8813", {300: 1.0, 400: 0.5})
     model = f"projects/42/locations/us-central1/models/{job.id}@1"
-
-    def die() -> None:
-        raise Killed
-
-    world.provider.on_write = die
-    with pytest.raises(Killed):
-        world.hint(job)
-    world.provider.on_write = lambda: None
-    assert world.provider.defaults[model] == "1"
+    promotion = written(world, job)
     since = world.clock.now()
-    world.command(Verb.ROLL_BACK)
-    while world.alias().intent is not None:
-        assert world.provider.defaults[model] == "1"
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    while world.provider.defaults[model] == "1":
         world.sweep(1)
     assert timedelta(minutes=3) < world.clock.now() - since < timedelta(minutes=6)
-    assert (world.serving(), world.provider.defaults[model]) == (100, "2")
+    world.provider.defaults[model] = "1"  # its first writer was frozen right before its write, and thaws
+    world.sweep(15)
+    assert (world.serving(), world.alias().intent, world.provider.defaults[model]) == (100, None, "2")
     world.sound()
 
 
-def test_a_roll_back_that_is_being_carried_out_is_not_turned_back_by_another() -> None:
-    world, _ = hanging()
+def test_what_somebody_else_has_set_stays_when_a_promotion_is_ended() -> None:
+    world, job, promotion = hanging()
+    model = f"projects/42/locations/us-central1/models/{job.id}@1"
+    world.provider.defaults[model] = "9"
+    with captured("enforce_promotion") as log:
+        world.command(Verb.ROLL_BACK, decision=promotion)
+        world.sweep(30)
+    assert [line["shown"] for line in log.lines if line["event"] == "alias.drifted"] == ["9"]
+    assert (world.alias().intent, world.provider.defaults[model], world.provider.writes) == (None, "9", [])
+    world.sound()
+
+
+def test_a_default_that_cannot_be_set_back_is_given_up_after_an_hour_and_told_of() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    promotion = written(world, world.job("8813", {300: 1.0, 400: 0.5}))
+
+    def deny(model: str) -> str | None:
+        raise Denied
+
+    world.provider.get_default = deny  # type: ignore[method-assign]
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    world.sweep(60)
+    assert world.alias().intent is not None
+    with captured("enforce_promotion") as log:
+        world.sweep(20)
+    assert world.alias().intent is None
+    told = [line["reason"] for line in log.lines if line["event"] == "promotion.stalled" and "reason" in line]
+    assert told == ["the default cannot be set back; look at it yourself"]
+
+
+def test_a_promotion_of_an_account_that_is_configured_no_more_can_be_ended() -> None:
+    world = World()
+    world.hint(world.job("8812", {100: 0.95}))
+    promotion = written(world, world.job("8813", {300: 1.0, 400: 0.5}))
+
+    of = world.provider.of
+
+    def gone(job: JobKey) -> ProviderPort:
+        if job.id == "8813":
+            raise PermanentError("not_ours")
+        return of(job)
+
+    world.provider.of = gone  # type: ignore[method-assign]
+    world.clock.time += timedelta(minutes=5)
+    with pytest.raises(PermanentError):
+        world.deliver_payload(PromotionDue(alias=ALIAS, job=None, reason="test"))
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    world.sweep(10)
+    assert world.alias().intent is None
+
+
+def test_a_plain_roll_back_says_how_to_end_the_promotion_that_it_meets() -> None:
+    world, _, promotion = hanging()
     world.command(Verb.ROLL_BACK)
+    end = f"ratchet rollback support-router@prod --promotion d-{promotion[:6]} --reason ..."
+    assert refusal(world) == f"refused: a promotion is being carried out; wait for its end, or end it: {end}"
+    assert world.alias().quarantine == ()
+    world.command(Verb.ROLL_BACK, decision="0" * 64)
+    assert refusal(world) == "refused: this promotion is not being carried out any more"
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    for decision in (promotion, None):
+        world.command(Verb.ROLL_BACK, decision=decision)
+        assert refusal(world) == "refused: what stood before is being restored; wait for its end"
+    world.sweep(10)
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    assert refusal(world) == "refused: this promotion is not being carried out any more"
+
+
+def refusal(world: World) -> str:
+    """Of the last command."""
+    last = load_alias(world.store, ALIAS).value.last_decision
+    (decision,) = [decision for decision in world.decisions() if decision.id == last]
+    assert decision.outcome is Outcome.REJECTED
+    return decision.reason
+
+
+def test_what_was_turned_back_is_not_what_the_next_roll_back_returns_to() -> None:
+    world = World()
+    world.hint(first := world.job("8812", {100: 0.95}))
+    world.hint(world.job("8813", {300: 1.0}))
+    assert (world.serving(), [p.step for p in world.alias().last_good]) == (300, [100])
+    with killed_after(world, "command.promote"):
+        world.command(Verb.PROMOTE, checkpoint=CheckpointKey(first, "1"), force=True)
+    intent = world.alias().intent
+    assert intent is not None
+    world.command(Verb.ROLL_BACK, decision=intent.decision)
+    world.sweep(30)
+    assert (world.alias().intent, world.alias().last_good) == (None, ())
     world.command(Verb.ROLL_BACK)
-    refused = world.decisions()[-1]
-    assert (refused.outcome, refused.reason) == (
-        Outcome.REJECTED, "refused: what stood before is being restored already; wait for its end",
-    )  # fmt: skip
+    assert refusal(world) == "refused: nothing served before"
+
+
+def test_who_died_before_a_hold_was_told_of_tells_of_it_when_the_command_comes_again() -> None:
+    world = World()
+    hold = Command(
+        id="c-1",
+        verb=Verb.HOLD,
+        alias=ALIAS,
+        reason="freeze",
+        actor="local:ana",
+        actor_verified=False,
+        issued_at=START,
+        expires_at=START + timedelta(minutes=10),
+    )
+    world.deliver_payload(hold)
+    with captured("enforce_promotion") as log:
+        world.deliver_payload(hold)
+    assert [line["actor"] for line in log.lines if line["event"] == "alias.held"] == ["local:ana"]
 
 
 def test_an_older_release_does_not_decide() -> None:

@@ -21,10 +21,12 @@ from ratchet.domain.limits import DENIED_WAIT, READ_BACK, SETTLE
 from ratchet.domain.outcomes import Deferred, Ignored, Outcome, Recorded
 from ratchet.domain.policy import DriftUse, Policy
 from ratchet.domain.records import Alias, Checkpoint, Direction, Hold, Intent, Lease, Model, Pointer
-from ratchet.ports import Denied, NotFound, ProviderError, ProviderPort, Refused, RetryableError, Write
+from ratchet.ports import Denied, NotFound, PermanentError, ProviderError, ProviderPort, Refused, RetryableError, Write
 
 STALLED_SECONDS = 300.0  # real, as the leases are that it outlasts
 QUIET = timedelta(minutes=10)
+BACK_GIVEN_UP = timedelta(hours=1)
+"""A default that cannot be set back for so long is a person's to mend: the alias is free again, and they are told."""
 
 
 def opened(
@@ -94,16 +96,24 @@ def carry_out(hands: Hands, key: AliasKey) -> Outcome:
             return Deferred(now + hands.clock.real(hands.limits.lease))
         # As it is by now: who was frozen right after the commit may have lost the lease again.
         return carry_out(hands, key)
-    if now - intent.opened_at > hands.clock.real(STALLED_SECONDS) and not _held(hands, key, intent):
-        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=short_id(intent.decision))
     if intent.model is None:
         return _rest(hands, stored, HELD_LOOK) if _held(hands, key, intent) else _close(hands, stored, intent)
-    return _apply(hands, stored, intent, intent.model)
+    carried = _apply(hands, stored, intent, intent.model)
+    late = now - intent.opened_at > hands.clock.real(STALLED_SECONDS)
+    if late and isinstance(carried, Deferred) and not _held(hands, key, intent):
+        log.emit(log.Event.PROMOTION_STALLED, alias=str(key), decision_id=short_id(intent.decision))
+    return carried
 
 
 def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> Outcome:
     """Write the provider's default, unless it already shows what we want, and read it back."""
-    port = hands.providers.of(intent.to.checkpoint.job)
+    back = intent.direction is Direction.BACK
+    try:
+        port = hands.providers.of(intent.to.checkpoint.job)
+    except PermanentError:
+        if not back:
+            raise
+        return _close_back(hands, stored, intent, "its account is configured no more; look at the default yourself")
     target = _wanted(intent)
     if target is None:
         return _close_back(hands, stored, intent, "the default before is not known")
@@ -126,14 +136,21 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
         return _cannot(hands, stored, intent)
     except Denied:
         log.emit(log.Event.PROVIDER_DENIED, alias=str(stored.value.key), model=digest(model)[:6])
+        if back and hands.clock.now() - (intent.not_before or intent.opened_at) > BACK_GIVEN_UP:
+            return _close_back(hands, stored, intent, "the default cannot be set back; look at it yourself")
         return _rest(hands, stored, DENIED_WAIT)
     except ProviderError as error:
         # The write may have happened: only reading tells.
         log.emit(log.Event.PROVIDER_FAILED, alias=str(stored.value.key), code=type(error).__name__)
         intent = replace(intent, contested=True)
-    if _shows(hands, port, model, target):
-        return _close(hands, stored, intent)
-    return Deferred(intent.lease.until)
+    if not _shows(hands, port, model, target):
+        return Deferred(intent.lease.until)
+    if back and intent.contested and intent.not_before is not None:
+        # Nobody looks at this model again: so it is looked at once more, when the last late write must have come.
+        left = intent.not_before + QUIET - hands.clock.now()
+        if left > timedelta(0):
+            return _rest(hands, stored, left)
+    return _close(hands, stored, intent)
 
 
 def _wanted(intent: Intent) -> str | None:
@@ -143,10 +160,12 @@ def _wanted(intent: Intent) -> str | None:
 def _foreign(hands: Hands, alias: Alias, intent: Intent, shown: str | None) -> str | None:
     """The default that somebody else has set since this intent was opened, where nobody has agreed to it yet.
 
-    Not while another write of ours may be on its way; nor where nothing was before: then the provider has just made its
-    own first default.
+    Not while another write of ours may be on its way, which writing back has waited for; nor where nothing was before:
+    then the provider has just made its own first default.
     """
-    if intent.contested or intent.direction is not Direction.FORWARD or None in (shown, intent.default_before):
+    if intent.direction is Direction.RESTORE or None in (shown, intent.default_before):
+        return None
+    if intent.contested and intent.direction is Direction.FORWARD:
         return None
     if shown in (intent.to.checkpoint.id, intent.default_before, alias.tolerated):
         return None
@@ -168,6 +187,9 @@ def _drifted(hands: Hands, stored: Stored[Alias], intent: Intent, shown: str) ->
         if change(hands, stored, after, "drifted", words, decision=intent.decision):
             log.emit(log.Event.ALIAS_DRIFTED, alias=str(alias.key), shown=shown, recorded=intent.default_before)
         return Deferred(now + DRIFT_CONFIRM)
+    if intent.direction is Direction.BACK:
+        # What stood before was to be restored, and that is not what stands now: it is theirs, and stays.
+        return _close(hands, stored, intent)
     if intent.drift is DriftUse.ADOPT:
         return _close(hands, stored, replace(intent, direction=Direction.BACK, default_before=shown))
     if intent.drift is DriftUse.HOLD and not intent.roll_back and alias.hold is None:
@@ -243,12 +265,13 @@ def turned_back(hands: Hands, alias: Alias, intent: Intent) -> Alias:
     """
     limits, fence, now = hands.limits, alias.fence + 1, hands.clock.now()
     stopped = intent.lease.until if intent.lease.owner else now
-    quiet = stopped + hands.clock.real(limits.provider_timeout + SETTLE + limits.skew)
+    quiet = max(now, stopped) + hands.clock.real(limits.provider_timeout + SETTLE + limits.skew)
     back = replace(
         intent,
         direction=Direction.BACK,
-        lease=Lease(hands.owner, fence, now),
-        not_before=quiet if intent.model is not None else None,
+        lease=Lease("", fence, now),
+        not_before=max(quiet, intent.not_before or quiet) if intent.model is not None else None,
+        contested=intent.contested or intent.lease.owner not in ("", hands.owner),
     )
     return replace(alias, fence=fence, intent=back)
 

@@ -13,7 +13,7 @@ from ratchet.application.decisions import announce, record, tell_of_hold
 from ratchet.application.enforce_promotion import enforce_promotion
 from ratchet.application.gather import candidate_of
 from ratchet.application.hands import Hands
-from ratchet.application.roll_back import Answer, refused, roll_back
+from ratchet.application.roll_back import Answer, refused, roll_back, turn_back
 from ratchet.application.state import Stored, load, load_alias, load_keyed
 from ratchet.domain import approval
 from ratchet.domain.decision import Decision, Outcome, command_key
@@ -41,7 +41,7 @@ def obey_command(command: Command, hands: Hands) -> Handled:
     while True:
         known = load(hands.store, Decision, identity)
         if known is not None:
-            announce(hands, known.value, known.value.serial, carried_out=False, again=True)
+            _tell_again(hands, command, known.value)
             return Ignored("known")
         stored = load_alias(hands.store, command.alias)
         blank = _blank(command, identity, stored.value, hands.clock.now())
@@ -63,6 +63,14 @@ def obey_command(command: Command, hands: Hands) -> Handled:
     return Recorded()
 
 
+def _tell_again(hands: Hands, command: Command, decision: Decision) -> None:
+    """Whoever decided may have died before it told of it."""
+    announce(hands, decision, decision.serial, carried_out=False, again=True)
+    alias = load_alias(hands.store, command.alias).value
+    if alias.hold is not None and alias.hold.since == decision.at:
+        tell_of_hold(replace(alias, hold=None), alias, command.actor)
+
+
 def _answer(hands: Hands, command: Command, alias: Alias, decision: Decision) -> Answer:
     if decision.at > command.expires_at:
         return refused(alias, decision, "the command had expired")
@@ -76,7 +84,10 @@ def _answer(hands: Hands, command: Command, alias: Alias, decision: Decision) ->
         case Verb.RELEASE:
             return _release(command, alias, decision)
         case Verb.ROLL_BACK:
-            return roll_back(hands, alias, decision, hands.rules.policy_for(command.alias))
+            policy = hands.rules.policy_for(command.alias)
+            if command.decision is not None:
+                return turn_back(hands, alias, command.decision, decision, policy)
+            return roll_back(hands, alias, decision, policy)
         case Verb.PROMOTE:
             return _promote(hands, command, alias, decision)
         case Verb.APPROVE | Verb.REJECT:

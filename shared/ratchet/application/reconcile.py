@@ -79,12 +79,15 @@ def reconcile(
 def _sweep(world: _World, kind: type[Timed], ends: float) -> tuple[int, timedelta]:
     """How many were woken, and for how long the first of them had been due."""
     woken, late = 0, timedelta(0)
-    while world.clock.monotonic() < ends:
+    while True:
         now = world.clock.now()
         query = Query(kind.COLLECTION, order="next_look_at", at_most=format_time(now), limit=PAGE)
         due = find(world.store, kind, query)
+        if due:
+            late = max(late, now - (due[0].value.next_look_at or now))
+        if world.clock.monotonic() >= ends:
+            break
         for stored in due:
-            late = max(late, now - (stored.value.next_look_at or now))
             if _postponed(world, stored, now):
                 woken += _publish(world, _hints(stored.value), stored)
         if len(due) < PAGE:

@@ -7,6 +7,7 @@ from ratchet.application.carry_out import opened, turned_back
 from ratchet.application.hands import Hands
 from ratchet.application.state import load_keyed
 from ratchet.domain.decision import Decision, Outcome
+from ratchet.domain.keys import AliasKey, short_id
 from ratchet.domain.policy import Policy
 from ratchet.domain.records import Alias, Checkpoint, Direction, Hold, Intent, Model, Pointer
 from ratchet.ports import ProviderError, Write
@@ -32,11 +33,10 @@ def roll_back(
 ) -> Answer:
     """`decision` says who and why; windows and pacing do not concern a roll-back.
 
-    Of a promotion that is being carried out, it is the end: what serves stays, what was to serve is quarantined. After
-    the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
+    After the policy's `breaker` of them within 24 hours the alias is held until released, whatever the policy says.
     """
     if alias.intent is not None:
-        return _turn_back(hands, alias, alias.intent, decision, policy)
+        return refused(alias, decision, _busy(alias.key, alias.intent))
     if alias.current is None:
         return refused(alias, decision, "nothing serves")
     skipped: list[str] = []
@@ -75,9 +75,16 @@ def roll_back(
     return Answer(alias=after, decision=decision, writes=tuple(writes))
 
 
-def _turn_back(hands: Hands, alias: Alias, intent: Intent, decision: Decision, policy: Policy | None) -> Answer:
-    if intent.direction is not Direction.FORWARD or intent.roll_back:
-        return refused(alias, decision, "what stood before is being restored already; wait for its end")
+def turn_back(hands: Hands, alias: Alias, promotion: str, decision: Decision, policy: Policy | None) -> Answer:
+    """End this promotion, which is being carried out: what serves stays, what was to serve is quarantined.
+
+    `promotion` is the decision that it carries out: who names it does not end, by mistake, one that was opened since.
+    """
+    intent = alias.intent
+    if intent is None or intent.decision != promotion:
+        return refused(alias, decision, "this promotion is not being carried out any more")
+    if _returns(intent):
+        return refused(alias, decision, _busy(alias.key, intent))
     stays = f"step {alias.current.step} stays" if alias.current is not None else "nothing serves"
     of = f"step {intent.to.step} of job {intent.to.checkpoint.job.id}"
     words = f"{decision.reason}; the promotion of {of} is turned back, and it is quarantined; {stays}"
@@ -88,6 +95,17 @@ def _turn_back(hands: Hands, alias: Alias, intent: Intent, decision: Decision, p
     )
 
 
+def _returns(intent: Intent) -> bool:
+    return intent.roll_back or intent.direction is Direction.RESTORE
+
+
+def _busy(alias: AliasKey, intent: Intent) -> str:
+    if _returns(intent):
+        return "what stood before is being restored; wait for its end"
+    end = f"ratchet rollback {alias} --promotion {short_id(intent.decision)} --reason ..."
+    return f"a promotion is being carried out; wait for its end, or end it: {end}"
+
+
 def _quarantined(alias: Alias, bad: Pointer, decision: Decision, policy: Policy | None) -> Alias:
     """It never serves by policy again, and the alias is held."""
     best = alias.best_of_line
@@ -95,6 +113,7 @@ def _quarantined(alias: Alias, bad: Pointer, decision: Decision, policy: Policy 
         alias,
         quarantine=tuple(sorted({*alias.quarantine, bad.checkpoint})),
         best_of_line=None if best is not None and best.checkpoint == bad.checkpoint else best,
+        last_good=tuple(pointer for pointer in alias.last_good if pointer.checkpoint != bad.checkpoint),
         hold=_hold(alias, decision, policy),
         generation=alias.generation + 1,
     )

@@ -332,7 +332,7 @@ def _struck(checkpoint: Checkpoint, run: SmokeRun, now: datetime) -> Checkpoint:
 
 def _again(checkpoint: Checkpoint, run: SmokeRun, now: datetime, world: _World) -> Checkpoint:
     """The next attempt is the sweep's to start, by the checkpoint's timer."""
-    return replace(checkpoint, next_look_at=now + backoff(4 + run.attempt, world.ids.fraction()))
+    return checkpoint.looked_at(now + backoff(4 + run.attempt, world.ids.fraction()))
 
 
 def _tell(world: _World, run: SmokeRun) -> None:

@@ -109,7 +109,8 @@ class Verb(StrEnum):
 class Command:
     """What a person asked for. `actor` is who the platform's token check says it was, never who they say they are.
 
-    `decision` is the one that asked for the approval that is given or refused.
+    `decision` is the one that asked for the approval that is given or refused; of a roll-back, the promotion that it is
+    to end while that is being carried out.
     """
 
     id: str

@@ -126,8 +126,9 @@ class Checkpoint:
         """With its timer at `then`, where anything is to be asked, tested or decided; what is incomplete is brought by
         the timer of its job.
         """
-        due = bool(self.open_suites or self.open_aliases) and self.state is not CheckpointState.WAITING
-        return replace(self, next_look_at=then if due or self.in_doubt else None)
+        testable = bool(self.open_suites) and self.target is not None
+        decidable = bool(self.open_aliases) and self.state is not CheckpointState.WAITING
+        return replace(self, next_look_at=then if testable or decidable or self.in_doubt else None)
 
 
 class Purpose(StrEnum):

@@ -97,8 +97,8 @@ def _command(body: Any, actor: str, verified: bool, clock: Clock, ids: Ids) -> C
     if (verb is Verb.PROMOTE) is not (checkpoint is not None):
         raise ValueError("a checkpoint is what a promotion has, and nothing else")
     decision = _text(body, "decision") if body.get("decision") is not None else None
-    if (verb in _VOTES) is not (decision is not None):
-        raise ValueError("the decision that asks is what a vote has, and nothing else")
+    if (verb in _VOTES) is not (decision is not None) and verb is not Verb.ROLL_BACK:
+        raise ValueError("a vote has the decision that asks, a roll-back perhaps the one that it ends, no other any")
     if decision is not None and not _DIGEST.fullmatch(decision):
         raise ValueError("not a decision")
     if alias == ALL_ALIASES and verb not in (Verb.HOLD, Verb.RELEASE):

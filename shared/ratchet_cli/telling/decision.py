@@ -10,7 +10,7 @@ from ratchet.domain.codec import encode
 from ratchet.domain.decide import decide
 from ratchet.domain.decision import Decision, Outcome, Stage
 from ratchet.domain.flip import unhindered
-from ratchet.domain.records import Alias, Ask
+from ratchet.domain.records import Alias, Ask, Direction
 from ratchet_cli.render import moment, place
 from ratchet_cli.telling.gates import change_document, table
 from ratchet_cli.telling.reasons import WhyNot, chosen_but_kept, why_not
@@ -72,7 +72,7 @@ def carried(alias: Alias, decision: Decision) -> str:
     if serial is not None:
         return f"serial {serial - 1} -> {serial}"
     if alias.intent is not None and alias.intent.decision == decision.id:
-        return "is being carried out"
+        return "is being turned back" if alias.intent.direction is Direction.BACK else "is being carried out"
     # An alias remembers its last twenty moves; an older one is known by its serial alone.
     if alias.moves and decision.serial + 1 < alias.moves[0].serial:
         return f"serial {decision.serial} -> {decision.serial + 1}"

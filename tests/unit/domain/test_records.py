@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.domain.keys import Provider
 from ratchet.domain.records import Checkpoint, CheckpointState, DeadLetterRecord, Hold, Job, JobState, Pointer
-from support.decisions import HOUR, JOB, MOMENT, START, key
+from support.decisions import ALIAS, HOUR, JOB, MOMENT, START, key
 
 
 def job(**changes: Any) -> Job:
@@ -67,3 +67,27 @@ def test_a_letter_that_was_replayed_and_died_again_says_so(
         replayed_at=replayed_at,
     )
     assert letter.died_again is again
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "due"),
+    [
+        (CheckpointState.READY, {}, False),
+        (CheckpointState.READY, {"open_suites": ("s",), "target": "t"}, True),
+        (CheckpointState.READY, {"open_aliases": (ALIAS,)}, True),
+        # It has a target already, and no step yet: it is tested, and the timer of its job brings the step.
+        (CheckpointState.WAITING, {"open_suites": ("s",), "target": "t"}, True),
+        (CheckpointState.WAITING, {"open_suites": ("s",)}, False),
+        (CheckpointState.WAITING, {"open_aliases": (ALIAS,), "target": "t"}, False),
+        (CheckpointState.WAITING, {"unlisted_since": START}, True),
+        (CheckpointState.GONE, {"open_aliases": (ALIAS,)}, True),
+        (CheckpointState.GONE, {"unlisted_since": START}, False),
+    ],
+)
+def test_a_checkpoint_has_a_timer_while_anything_of_it_can_be_asked_tested_or_decided(
+    state: CheckpointState, changes: dict[str, Any], due: bool
+) -> None:
+    made = Checkpoint(
+        key=key(), job=JOB, base_model="b", labels={}, job_created_at=START, recorded_at=START, state=state, **changes
+    )
+    assert made.looked_at(START).next_look_at == (START if due else None)
