@@ -2,8 +2,8 @@
 
 locals {
   apis = [
-    "aiplatform", "artifactregistry", "cloudbuild", "cloudfunctions", "cloudscheduler", "firestore", "iam",
-    "logging", "monitoring", "pubsub", "run", "secretmanager",
+    "aiplatform", "artifactregistry", "billingbudgets", "cloudbuild", "cloudfunctions", "cloudresourcemanager",
+    "cloudscheduler", "firestore", "iam", "logging", "monitoring", "pubsub", "run", "secretmanager",
   ]
 }
 

@@ -1,7 +1,8 @@
 # What calls to models cost is the provider's bill; this is the platform's.
 
 resource "google_billing_budget" "this" {
-  count = var.billing_account == null ? 0 : 1
+  count    = var.billing_account == null ? 0 : 1
+  provider = google.billing
 
   billing_account = var.billing_account
   display_name    = "Ratchet in ${var.project}"
@@ -12,8 +13,7 @@ resource "google_billing_budget" "this" {
 
   amount {
     specified_amount {
-      currency_code = "USD"
-      units         = tostring(var.budget_usd)
+      units = tostring(var.budget)
     }
   }
 
@@ -24,7 +24,13 @@ resource "google_billing_budget" "this" {
     }
   }
 
-  all_updates_rule {
-    monitoring_notification_channels = local.channels
+  # It takes five channels, and no empty list of them.
+  dynamic "all_updates_rule" {
+    for_each = length(local.channels) == 0 ? [] : [slice(local.channels, 0, min(5, length(local.channels)))]
+    content {
+      monitoring_notification_channels = all_updates_rule.value
+    }
   }
+
+  depends_on = [google_project_service.this]
 }

@@ -105,5 +105,5 @@ module "function" {
   # Who pushes to a function that has no topic of its own.
   pushers = each.key == "reconcile" ? { scheduler = local.scheduler_email } : {}
 
-  depends_on = [google_project_iam_member.build, google_storage_bucket_iam_member.build, google_project_service.this]
+  depends_on = [terraform_data.build_rights, google_project_service.this]
 }

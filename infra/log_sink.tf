@@ -26,10 +26,13 @@ resource "google_pubsub_topic_iam_member" "sink" {
 
 # Reads and predictions at Vertex, and every look at a secret, are not logged unless somebody asks.
 resource "google_project_iam_audit_config" "this" {
-  for_each = toset(["aiplatform.googleapis.com", "datastore.googleapis.com", "secretmanager.googleapis.com"])
+  for_each = merge(
+    { for service in ["datastore", "secretmanager"] : service => { project = var.project, service = service } },
+    { for project in local.vertex_projects : "aiplatform/${project}" => { project = project, service = "aiplatform" } },
+  )
 
-  project = var.project
-  service = each.key
+  project = each.value.project
+  service = "${each.value.service}.googleapis.com"
 
   audit_log_config {
     log_type = "DATA_READ"
@@ -39,30 +42,22 @@ resource "google_project_iam_audit_config" "this" {
   }
 }
 
-# Whoever could rewrite the history could not rewrite what was logged of its heads.
+# Whoever could rewrite the history could not rewrite what was logged of its heads. It does not follow the functions to
+# another region: a locked bucket can be deleted by nobody. A sink to a bucket of its own project needs no right.
 resource "google_logging_project_bucket_config" "anchors" {
   project        = var.project
-  location       = var.region
+  location       = var.anchors_location
   bucket_id      = "ratchet-anchors"
   description    = "The heads of all histories, hourly."
   retention_days = 400
   locked         = var.lock_anchors
+  # Who destroys the rest does not stop at what nobody can delete.
+  deletion_policy = var.lock_anchors ? "ABANDON" : "DELETE"
 }
 
 resource "google_logging_project_sink" "anchors" {
   name                   = "ratchet-anchors"
-  destination            = "logging.googleapis.com/projects/${var.project}/locations/${var.region}/buckets/${google_logging_project_bucket_config.anchors.bucket_id}"
+  destination            = "logging.googleapis.com/projects/${var.project}/locations/${var.anchors_location}/buckets/${google_logging_project_bucket_config.anchors.bucket_id}"
   filter                 = "jsonPayload.event=\"history.anchored\""
   unique_writer_identity = true
-}
-
-resource "google_project_iam_member" "anchors" {
-  project = var.project
-  role    = "roles/logging.bucketWriter"
-  member  = google_logging_project_sink.anchors.writer_identity
-
-  condition {
-    title      = "the anchors' bucket alone"
-    expression = "resource.name.endsWith(\"buckets/ratchet-anchors\")"
-  }
 }

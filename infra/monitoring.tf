@@ -233,11 +233,6 @@ locals {
       title   = "Checkpoints are recorded more than 15 minutes after they were seen"
       command = "ratchet status"
     }
-    slow_promotions = {
-      metric  = "promotion_seconds", above = 300, minutes = 60, severity = "WARNING", section = "4-stuck-intent"
-      title   = "A promotion took more than five minutes to be carried out"
-      command = "ratchet status, then ratchet why ALIAS"
-    }
     overdue = {
       metric  = "overdue_seconds", above = 300, minutes = 10, severity = "WARNING"
       section = "18-heartbeat-missing-or-a-timer-is-stuck"
@@ -325,13 +320,20 @@ resource "google_logging_metric" "measured" {
     unit        = each.value.unit
   }
 
-  # From a tenth to some 1.7 million, each bucket twice the one before.
+  # A percentile is as exact as its bucket: the limits below are bounds.
   bucket_options {
-    exponential_buckets {
-      num_finite_buckets = 24
-      growth_factor      = 2
-      scale              = 0.1
+    explicit_buckets {
+      bounds = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 180, 240, 300, 450, 600, 900, 1800, 3600, 86400, 1000000]
     }
+  }
+}
+
+# Google takes a while to know a metric, and refuses an alert on one that it does not know yet.
+resource "terraform_data" "metrics" {
+  triggers_replace = concat(values(google_logging_metric.this)[*].name, values(google_logging_metric.measured)[*].name)
+
+  provisioner "local-exec" {
+    command = "sleep 60"
   }
 }
 
@@ -367,6 +369,8 @@ resource "google_monitoring_alert_policy" "measured" {
     mime_type = "text/markdown"
     content   = "${each.value.title}.\n\nType: `${each.value.command}`\n\nRunbook: ${local.runbook}#${each.value.section}"
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 # The tokens that all smoke tests together may take in a day; each suite's own budget stands in the suite.
@@ -381,9 +385,11 @@ resource "google_monitoring_alert_policy" "tokens" {
   conditions {
     display_name = "tokens in 24 hours"
     condition_prometheus_query_language {
-      query               = "sum(increase(logging_googleapis_com:user_ratchet_run_tokens_sum{monitored_resource=\"cloud_run_revision\"}[1d])) > ${each.value * var.tokens_a_day}"
-      duration            = "0s"
-      evaluation_interval = "300s"
+      # Nothing may have been measured yet.
+      disable_metric_validation = true
+      query                     = "sum(increase(logging_googleapis_com:user_ratchet_run_tokens_sum{monitored_resource=\"cloud_run_revision\"}[1d])) > ${each.value * var.tokens_a_day}"
+      duration                  = "0s"
+      evaluation_interval       = "300s"
     }
   }
 
@@ -391,6 +397,8 @@ resource "google_monitoring_alert_policy" "tokens" {
     mime_type = "text/markdown"
     content   = "Smoke tests cost more than planned.\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#12-cost-cap"
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 resource "google_monitoring_alert_policy" "metric" {
@@ -425,6 +433,8 @@ resource "google_monitoring_alert_policy" "metric" {
     mime_type = "text/markdown"
     content   = "${each.value.title}.\n\nType: `${each.value.command}`\n\nRunbook: ${local.runbook}#${each.value.section}"
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 # The sweep is what finds everything that was lost. Without it nobody would notice that nothing happens.
@@ -452,10 +462,12 @@ resource "google_monitoring_alert_policy" "heartbeat" {
     mime_type = "text/markdown"
     content   = "The scheduler's sweep has not run for ten minutes.\n\nType: `gcloud scheduler jobs describe ratchet-sweep --location ${var.region}`\n\nRunbook: ${local.runbook}#18-heartbeat-missing-or-a-timer-is-stuck"
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 # The canary's hints reach every function that events drive, each quarter of an hour: one that settles nothing for longer
-# gets none of its events, or handles none.
+# gets none of its events, or handles none. Dead letters come seldom, and have no canary.
 resource "google_monitoring_alert_policy" "function_silent" {
   display_name          = "Ratchet: a function has settled nothing for 45 minutes"
   combiner              = "OR"
@@ -465,7 +477,7 @@ resource "google_monitoring_alert_policy" "function_silent" {
   conditions {
     display_name = "ratchet/settled is absent for a function"
     condition_absent {
-      filter   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["settled"].name}\" AND resource.type=\"cloud_run_revision\""
+      filter   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["settled"].name}\" AND resource.type=\"cloud_run_revision\" AND resource.label.service_name!=\"ratchet-park-dead-letter\""
       duration = "2700s"
 
       aggregations {
@@ -481,6 +493,8 @@ resource "google_monitoring_alert_policy" "function_silent" {
     mime_type = "text/markdown"
     content   = "$${resource.label.service_name} has settled no event for 45 minutes, though the canary sends it one each 15.\n\nType: `ratchet status`\n\nRunbook: ${local.runbook}#16-canary-failed"
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 # From outside, as a provider's sender meets it: without a signature the door itself must answer, and refuse.
@@ -575,12 +589,31 @@ resource "google_monitoring_alert_policy" "queue_age" {
   }
 }
 
-# Whoever else changes a model's default at Vertex is in its audit log, minutes before our own look finds it.
+# Whoever else changes a model's default at Vertex is in its audit log, minutes before our own look finds it. An alert on
+# log lines sees those of its own project alone: so it stands where the models are, and so do its channels.
+locals {
+  elsewhere = setsubtract(local.vertex_projects, [var.project])
+}
+
+resource "google_monitoring_notification_channel" "elsewhere" {
+  for_each = { for pair in setproduct(local.elsewhere, var.notify) : join("/", pair) => pair }
+
+  project      = each.value[0]
+  display_name = "Ratchet: ${each.value[1]}"
+  type         = "email"
+  labels       = { email_address = each.value[1] }
+}
+
 resource "google_monitoring_alert_policy" "foreign_update" {
-  display_name          = "Ratchet: a model was updated by another account"
-  combiner              = "OR"
-  severity              = "WARNING"
-  notification_channels = local.channels
+  for_each = local.vertex_projects
+
+  project      = each.key
+  display_name = "Ratchet: a model was updated by another account"
+  combiner     = "OR"
+  severity     = "WARNING"
+  notification_channels = each.key == var.project ? local.channels : [
+    for name, channel in google_monitoring_notification_channel.elsewhere : channel.id if startswith(name, "${each.key}/")
+  ]
 
   conditions {
     display_name = "UpdateModel by another account"
@@ -634,9 +667,10 @@ locals {
 
   # As the SRE workbook pages: a long window says that it is real, a short one that it still is.
   burns = {
-    fast   = { rate = 14.4, long = "3600s", short = "300s", severity = "CRITICAL" }
-    slow   = { rate = 6, long = "21600s", short = "1800s", severity = "ERROR" }
-    steady = { rate = 1, long = "259200s", short = "21600s", severity = "WARNING" }
+    fast = { rate = 14.4, long = "3600s", short = "300s", severity = "CRITICAL" }
+    slow = { rate = 6, long = "21600s", short = "1800s", severity = "ERROR" }
+    # A tenth of the month's budget in a day: Google looks no further back.
+    steady = { rate = 3, long = "86400s", short = "7200s", severity = "WARNING" }
   }
 }
 
@@ -655,6 +689,8 @@ resource "google_monitoring_slo" "this" {
       bad_service_filter  = each.value.bad
     }
   }
+
+  depends_on = [terraform_data.metrics]
 }
 
 resource "google_monitoring_alert_policy" "burn" {

@@ -9,6 +9,8 @@ resource "google_project_iam_custom_role" "state" {
   role_id     = "ratchetState${title(each.key)}"
   title       = "Ratchet: state ${each.key}"
   permissions = [for verb in each.value : "datastore.entities.${verb}"]
+
+  depends_on = [google_project_service.this]
 }
 
 locals {

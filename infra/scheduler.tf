@@ -3,6 +3,8 @@
 resource "google_service_account" "scheduler" {
   account_id   = "ratchet-scheduler"
   display_name = "Ratchet: starts the sweep"
+
+  depends_on = [google_project_service.this]
 }
 
 locals {

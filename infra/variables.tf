@@ -85,13 +85,13 @@ variable "repository" {
 }
 
 variable "billing_account" {
-  description = "With it and budget_usd, the project gets a budget with alerts."
+  description = "With it and budget, the project gets a budget with alerts."
   type        = string
   default     = null
 }
 
-variable "budget_usd" {
-  description = "What a month may cost before somebody is told."
+variable "budget" {
+  description = "What a month may cost, in the billing account's currency, before somebody is told."
   type        = number
   default     = 100
 }
@@ -100,6 +100,12 @@ variable "cmek_key" {
   description = "A Cloud KMS key for the source bucket and topics; without one, Google's own keys."
   type        = string
   default     = null
+}
+
+variable "anchors_location" {
+  description = "Where the history's anchors are kept, such as europe-west1 or global."
+  type        = string
+  default     = "global"
 }
 
 variable "lock_anchors" {

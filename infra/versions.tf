@@ -23,3 +23,11 @@ provider "google" {
   region         = var.region
   default_labels = { app = "ratchet" }
 }
+
+# A person's own credentials belong to no project, and the billing API wants one to count its calls in.
+provider "google" {
+  alias                 = "billing"
+  project               = var.project
+  billing_project       = var.project
+  user_project_override = true
+}

@@ -437,6 +437,46 @@ def every_alert_reaches_somebody_who_knows_what_to_do(plan: Plan) -> Iterator[st
         yield "alerts go to nobody"
 
 
+def the_build_can_read_what_it_builds(plan: Plan) -> Iterator[str]:
+    """Cloud Functions copies each zip into a bucket of its own; the build's account reads it there."""
+    source = f'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-{NUMBER}-")'
+    found = [
+        grant
+        for grant in plan.of("google_project_iam_member").values()
+        if grant["member"].startswith("serviceAccount:ratchet-build@")
+        if grant["role"] == "roles/storage.objectViewer"
+        if grant["condition"] and grant["condition"][0]["expression"] == source
+    ]
+    if len(found) != 1:
+        yield "the build may not read the copies of the sources"
+
+
+def alerts_on_log_lines_stand_where_those_are_written(plan: Plan) -> Iterator[str]:
+    """They see their own project's log alone: ours is the functions', the models' audit log is their project's."""
+    for address, values in plan.of("google_monitoring_alert_policy").items():
+        filters = [
+            matched["filter"]
+            for condition in values["conditions"]
+            for matched in condition.get("condition_matched_log") or []
+        ]
+        wanted = VERTEX if any("aiplatform" in each for each in filters) else PROJECT
+        if values.get("project", PROJECT) not in (None, wanted):
+            yield f"{address} stands in {values['project']}, and its lines are in {wanted}"
+        if wanted == VERTEX and values.get("project") != VERTEX:
+            yield f"{address} never sees the audit log of {VERTEX}"
+
+
+def what_has_no_canary_is_not_called_silent(plan: Plan) -> Iterator[str]:
+    """A function that is absent for want of events would be told of 45 minutes after each."""
+    (values,) = (
+        values
+        for address, values in plan.of("google_monitoring_alert_policy").items()
+        if address.endswith(".function_silent")
+    )
+    if '!="ratchet-park-dead-letter"' not in values["conditions"][0]["condition_absent"][0]["filter"]:
+        yield "each dead letter is followed by a page"
+
+
 CHECKS: tuple[Callable[[Plan], Iterator[str]], ...] = (
     the_nine_functions_are_there,
     each_runs_as_itself,
@@ -471,4 +511,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[str]], ...] = (
     anchors_cannot_be_rewritten,
     source_is_nobodys_business,
     every_alert_reaches_somebody_who_knows_what_to_do,
+    the_build_can_read_what_it_builds,
+    alerts_on_log_lines_stand_where_those_are_written,
+    what_has_no_canary_is_not_called_silent,
 )

@@ -66,6 +66,13 @@ BROKEN: list[tuple[str, str, str, str, Check | None]] = [
      policies.anchors_cannot_be_rewritten),
     ("an alert that says nothing", "monitoring.tf", '"Runbook: ${local.runbook}#${each.value.section}"', '"Good luck"',
      policies.every_alert_reaches_somebody_who_knows_what_to_do),
+    ("a build that cannot read its source", "storage.tf", "gcf-v2-sources-", "gcf-sources-",
+     policies.the_build_can_read_what_it_builds),
+    ("an alert on another project's log", "monitoring.tf", "project      = each.key\n", "project      = var.project\n",
+     policies.alerts_on_log_lines_stand_where_those_are_written),
+    ("a function without canary that is called silent", "monitoring.tf",
+     ' AND resource.label.service_name!=\\"ratchet-park-dead-letter\\"', "",
+     policies.what_has_no_canary_is_not_called_silent),
 ]  # fmt: skip
 
 

@@ -61,7 +61,10 @@ class Copy:
         return done.stdout
 
     def initialised(self) -> "Copy":
-        self.run("init", "-input=false", "-no-color", *([] if _tool() else ["-backend=false"]))
+        if _tool() is None:
+            # Without a bucket to keep it in, a plan's state is a file here.
+            (self.infra / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+        self.run("init", "-input=false", "-no-color")
         return self
 
     def plan(self, *arguments: str) -> "Plan":
