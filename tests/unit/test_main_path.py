@@ -676,6 +676,21 @@ def test_what_somebody_else_has_set_stays_when_a_promotion_is_ended() -> None:
     world.sound()
 
 
+def test_what_a_person_has_agreed_to_stays_when_a_promotion_is_ended() -> None:
+    """Found by the simulation (seed 6149): the release came between the telling and the second look."""
+    world, job, promotion = hanging()
+    model = f"projects/42/locations/us-central1/models/{job.id}@1"
+    world.provider.defaults[model] = "9"
+    world.command(Verb.ROLL_BACK, decision=promotion)
+    while world.alias().drift is None:
+        world.sweep(1)
+    world.command(Verb.RELEASE)
+    assert world.alias().tolerated == "9"
+    world.sweep(30)
+    assert (world.alias().intent, world.provider.defaults[model], world.provider.writes) == (None, "9", [])
+    world.sound()
+
+
 def test_a_default_that_cannot_be_set_back_is_given_up_after_an_hour_and_told_of() -> None:
     world = World()
     world.hint(world.job("8812", {100: 0.95}))

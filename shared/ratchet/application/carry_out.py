@@ -119,6 +119,9 @@ def _apply(hands: Hands, stored: Stored[Alias], intent: Intent, model: str) -> O
         return _close_back(hands, stored, intent, "the default before is not known")
     try:
         shown = port.get_default(model)
+        if back and shown == stored.value.tolerated and shown not in (None, intent.to.checkpoint.id):
+            # Somebody else's, and a person has agreed to it since.
+            return _close(hands, stored, intent)
         foreign = _foreign(hands, stored.value, intent, shown)
         handled = _drifted(hands, stored, intent, foreign) if foreign is not None else None
         if handled is not None:

@@ -44,7 +44,7 @@ def arrived(watch: Watch, task: Task, model: str, checkpoint_id: str, before: st
         intent = alias["intent"]
         to = CheckpointKey.parse(intent["to"]["checkpoint"]).id
         wanted.add(to if intent["direction"] != "back" else intent["default_before"])
-        if intent["direction"] == "back" and checkpoint_id == to:
+        if intent["direction"] == "back" and checkpoint_id == to != intent["default_before"]:
             # Of one who was about to write when it was turned back: who writes back waits for as long as that may take.
             skew = timedelta(seconds=watch.limits.skew)
             in_time = intent["not_before"] is not None and watch.now <= parse_time(intent["not_before"]) + skew
