@@ -78,6 +78,7 @@ BAD = [
     {**HOLD, "alias": "line@prod~other"}, {**HOLD, "verb": "rollback", "alias": "line@prod~other"},
     {**HOLD, "verb": "approve", "decision": ASKS, "alias": "line@prod~other"},
     {**HOLD, "verb": "release", "decision": ASKS}, {**PROMOTE, "checkpoint": "openai:a:-:b/c", "decision": ASKS},
+    {**HOLD, "verb": "rollback", "decision": "d-" + ASKS[:6]},
     [], None, b"{", b'{"verb":"hold","verb":"hold"}', b"", {**PROMOTE, "checkpoint": "openai:a:-:b"},
 ]  # fmt: skip
 
@@ -86,6 +87,12 @@ BAD = [
 def test_a_vote_names_the_decision_that_asks(door: Door, verb: str) -> None:
     assert door.post({**HOLD, "verb": verb, "decision": ASKS}).status_code == 202
     assert (door.command.verb, door.command.decision) == (verb, ASKS)
+
+
+@pytest.mark.parametrize("decision", [None, ASKS])
+def test_a_roll_back_may_name_the_promotion_that_it_ends(door: Door, decision: str | None) -> None:
+    assert door.post({**HOLD, "verb": "rollback", "decision": decision}).status_code == 202
+    assert (door.command.verb, door.command.decision) == ("rollback", decision)
 
 
 def test_a_promotion_needs_a_checkpoint_and_no_decision(door: Door) -> None:
