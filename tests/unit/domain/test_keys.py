@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
+from ratchet.domain.keys import (
+    ALL_ALIASES,
+    CANARY,
+    CANARY_CHECKPOINT,
+    AliasKey,
+    CheckpointKey,
+    JobKey,
+    Provider,
+    digest,
+)
 from ratchet.domain.records import Purpose, history_key, result_key, run_key
 
 
@@ -146,3 +155,8 @@ def test_runs_results_and_rows_have_keys_of_their_own() -> None:
     )
     alias = AliasKey("line", "prod")
     assert history_key(alias, 7) == f"{digest('line@prod')}-000000000007"
+
+
+def test_the_canary_has_the_name_that_the_runbook_gives_it() -> None:
+    assert str(CANARY_CHECKPOINT) == "canary:-:-:canary/1"
+    assert CANARY_CHECKPOINT.job == CANARY
