@@ -354,8 +354,15 @@ class World:
         )
 
     def command(self, verb: Verb, reason: str = "because", *, actor: str = "local:ana", **more: object) -> str:
+        made = self.order(verb, reason, actor=actor, **more)
+        self.deliver_payload(made)
+        self.settle()
+        return made.id
+
+    def order(self, verb: Verb, reason: str = "because", *, actor: str = "local:ana", **more: object) -> Command:
+        """A command that nobody has delivered yet."""
         alias = more.pop("alias", ALIAS)
-        made = Command(
+        return Command(
             id=self.ids.fresh(),
             verb=verb,
             alias=alias,  # type: ignore[arg-type]
@@ -366,9 +373,6 @@ class World:
             expires_at=self.clock.now() + timedelta(minutes=10),
             **more,  # type: ignore[arg-type]
         )
-        self.deliver_payload(made)
-        self.settle()
-        return made.id
 
     def deliver(self, event: Event) -> Outcome | None:
         kind = type(event.payload)

@@ -10,7 +10,7 @@ from ratchet.application.state import load_alias
 from ratchet.application.track_tuning_job import RECHECK
 from ratchet.domain.alias import fold, verify
 from ratchet.domain.decision import Outcome
-from ratchet.domain.events import Command, PromotionDue, TuningJobHint, Verb
+from ratchet.domain.events import PromotionDue, TuningJobHint, Verb
 from ratchet.domain.keys import ALL_ALIASES, AliasKey, CheckpointKey, JobKey, Provider, digest
 from ratchet.domain.outcomes import Deferred, Ignored
 from ratchet.domain.policy import Mode
@@ -353,16 +353,7 @@ def test_each_hold_and_its_end_is_told_once_whoever_sets_it() -> None:
 
 def test_a_redelivered_hold_after_a_release_does_nothing() -> None:
     world = World()
-    hold = Command(
-        id="c-1",
-        verb=Verb.HOLD,
-        alias=ALIAS,
-        reason="freeze",
-        actor="local:ana",
-        actor_verified=False,
-        issued_at=START,
-        expires_at=START + timedelta(minutes=10),
-    )
+    hold = world.order(Verb.HOLD, "freeze")
     world.deliver_payload(hold)
     world.command(Verb.RELEASE)
     assert world.deliver_payload(hold) == Ignored("known")
@@ -371,17 +362,8 @@ def test_a_redelivered_hold_after_a_release_does_nothing() -> None:
 
 def test_an_expired_command_is_refused() -> None:
     world = World()
+    old = world.order(Verb.HOLD, "freeze")
     world.clock.time += timedelta(hours=1)
-    old = Command(
-        id="c-1",
-        verb=Verb.HOLD,
-        alias=ALIAS,
-        reason="freeze",
-        actor="local:ana",
-        actor_verified=False,
-        issued_at=START,
-        expires_at=START + timedelta(minutes=10),
-    )
     assert world.deliver_payload(old) == Ignored("refused")
     assert world.alias().hold is None
 
@@ -560,16 +542,7 @@ def test_a_hold_that_comes_while_an_intent_is_open_stops_the_write() -> None:
     def hold_at_the_second(model: str) -> str | None:
         calls.append(model)
         if len(calls) == 2:  # the first reads what stands before the intent, the second what stands before the write
-            hold = Command(
-                id="c-1",
-                verb=Verb.HOLD,
-                alias=ALL_ALIASES,
-                reason="stop",
-                actor="local:ana",
-                actor_verified=False,
-                issued_at=START,
-                expires_at=START + timedelta(minutes=10),
-            )
+            hold = world.order(Verb.HOLD, "stop", alias=ALL_ALIASES)
             world.deliver_payload(hold)
         return read(model)
 
@@ -774,16 +747,7 @@ def test_what_was_turned_back_is_not_what_the_next_roll_back_returns_to() -> Non
 
 def test_who_died_before_a_hold_was_told_of_tells_of_it_when_the_command_comes_again() -> None:
     world = World()
-    hold = Command(
-        id="c-1",
-        verb=Verb.HOLD,
-        alias=ALIAS,
-        reason="freeze",
-        actor="local:ana",
-        actor_verified=False,
-        issued_at=START,
-        expires_at=START + timedelta(minutes=10),
-    )
+    hold = world.order(Verb.HOLD, "freeze")
     world.deliver_payload(hold)
     with captured("enforce_promotion") as log:
         world.deliver_payload(hold)
