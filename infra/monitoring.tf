@@ -337,42 +337,6 @@ resource "terraform_data" "metrics" {
   }
 }
 
-resource "google_monitoring_alert_policy" "measured" {
-  for_each = local.limits_of_measures
-
-  display_name          = "Ratchet: ${each.value.title}"
-  combiner              = "OR"
-  severity              = each.value.severity
-  notification_channels = local.channels
-
-  conditions {
-    display_name = "ratchet/${each.value.metric} above ${each.value.above}"
-    condition_threshold {
-      filter          = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.measured[each.value.metric].name}\" AND resource.type=\"cloud_run_revision\""
-      comparison      = "COMPARISON_GT"
-      threshold_value = each.value.above
-      duration        = "0s"
-
-      aggregations {
-        alignment_period     = "${each.value.minutes * 60}s"
-        per_series_aligner   = "ALIGN_DELTA"
-        cross_series_reducer = "REDUCE_PERCENTILE_99"
-      }
-    }
-  }
-
-  alert_strategy {
-    auto_close = "86400s"
-  }
-
-  documentation {
-    mime_type = "text/markdown"
-    content   = "${each.value.title}.\n\nType: `${each.value.command}`\n\nRunbook: ${local.runbook}#${each.value.section}"
-  }
-
-  depends_on = [terraform_data.metrics]
-}
-
 # The tokens that all smoke tests together may take in a day; each suite's own budget stands in the suite.
 resource "google_monitoring_alert_policy" "tokens" {
   for_each = var.tokens_a_day == null ? {} : { WARNING = 0.8, CRITICAL = 2 }
@@ -401,26 +365,33 @@ resource "google_monitoring_alert_policy" "tokens" {
   depends_on = [terraform_data.metrics]
 }
 
-resource "google_monitoring_alert_policy" "metric" {
-  for_each = local.limits_of_metrics
+resource "google_monitoring_alert_policy" "limit" {
+  for_each = merge(
+    { for name, limit in local.limits_of_metrics : name => merge(limit, {
+      metric = google_logging_metric.this[name].name, severity = "WARNING", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
+    }) },
+    { for name, limit in local.limits_of_measures : name => merge(limit, {
+      metric = google_logging_metric.measured[limit.metric].name, aligner = "ALIGN_DELTA", reducer = "REDUCE_PERCENTILE_99"
+    }) },
+  )
 
   display_name          = "Ratchet: ${each.value.title}"
   combiner              = "OR"
-  severity              = "WARNING"
+  severity              = each.value.severity
   notification_channels = local.channels
 
   conditions {
-    display_name = "ratchet/${each.key} above ${each.value.above} in ${each.value.minutes} minutes"
+    display_name = "${each.value.metric} above ${each.value.above} in ${each.value.minutes} minutes"
     condition_threshold {
-      filter          = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this[each.key].name}\" AND resource.type=\"cloud_run_revision\""
+      filter          = "metric.type=\"logging.googleapis.com/user/${each.value.metric}\" AND resource.type=\"cloud_run_revision\""
       comparison      = "COMPARISON_GT"
       threshold_value = each.value.above
       duration        = "0s"
 
       aggregations {
         alignment_period     = "${each.value.minutes * 60}s"
-        per_series_aligner   = "ALIGN_SUM"
-        cross_series_reducer = "REDUCE_SUM"
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
       }
     }
   }
