@@ -366,7 +366,8 @@ class ProviderPort(Protocol):
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         """Ask each prompt once, `concurrency` at a time, and yield the results that finish together, together.
 
-        No call starts later than `seconds` after the first; prompts that were not asked are absent from the results.
+        No call starts later than `seconds` after the first, and at most `concurrency` calls are made while none was
+        answered, or refused for what it asks. Prompts that were not asked are absent from the results.
         `index` is the prompt's place in `prompts`. Closing the generator cancels the calls that still run. Never raises
         for what the provider does.
         """

@@ -25,6 +25,7 @@ from ratchet_cli.stores import checkpoint_key, opened, read_settings
 _ROUNDS = 3
 """So often what was not answered is asked again."""
 _LONGEST_WAIT = 30.0
+_NOT_ASKED = "not asked, as nothing was answered"
 _LEVEL = 0.9
 _SECONDS = 3600.0
 
@@ -168,19 +169,22 @@ def _answers(suite: Suite, target: _Target, progress: Progress) -> tuple[list[Ca
     silent: dict[str, str] = {}
     with progress(len(todo)) as step:
         for round_ in range(_ROUNDS):
-            silent, left, pause = {}, [], 0.0
+            told: dict[int, str] = {}
+            left, pause = set(range(len(todo))), 1.0
             for together in _asked(target, suite, todo):
                 for reply in together:
-                    case, repeat = todo[reply.index]
                     if isinstance(reply, NoAnswer):
-                        silent[case.id] = str(reply.why)
-                        left.append((case, repeat))
-                        pause = max(pause, reply.retry_after or 1.0)
+                        told[reply.index] = str(reply.why)
+                        pause = max(pause, reply.retry_after or 0.0)
                         continue
+                    case, repeat = todo[reply.index]
                     answer = priced(reply, target.price)
                     results.append(result("by hand", 0, case, repeat, answer, grade(case, answer)))
+                    left.remove(reply.index)
                     step(1)
-            todo = left
+            # Those with a reason come last, so that it stands for a case that was asked in one of its repeats.
+            silent = {todo[index][0].id: told.get(index, _NOT_ASKED) for index in sorted(left, key=told.__contains__)}
+            todo = [todo[index] for index in sorted(left)]
             if not todo:
                 break
             if round_ + 1 < _ROUNDS:
@@ -225,7 +229,10 @@ def render(tested: Tested) -> str:
         ]
         for case in summary.failed:
             lines.append(f"  {'FLAKY' if case in summary.flaky else 'FAIL '}  {_reason(tested, case)}")
-    lines += [f"  SILENT {case}: {why}" for case, why in sorted(tested.silent.items())]
+    asked = {case: why for case, why in tested.silent.items() if why != _NOT_ASKED}
+    lines += [f"  SILENT {case}: {why}" for case, why in sorted(asked.items())]
+    if len(asked) < len(tested.silent):
+        lines.append(f"  SILENT {len(tested.silent) - len(asked)} more: {_NOT_ASKED}")
     if tested.before is not None and summary is not None:
         worse, better = sorted({*summary.failed} - tested.before), sorted(tested.before - {*summary.failed})
         lines.append(f"  against {tested.compared}:")

@@ -158,15 +158,23 @@ def test_the_results_are_written_for_ci_and_as_json_without_any_text_of_the_mode
 
 
 def test_what_is_not_answered_is_said_and_never_held_against_the_model(
-    home: tuple[Home, Sim], monkeypatch: pytest.MonkeyPatch
+    home: tuple[Home, Sim], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where, _ = home
+    where, sim = home
     monkeypatch.setattr("ratchet_cli.smoke.time.sleep", lambda _: None)
-    result = ran(where, "--target", endpoint(4711))
+    (where.folder / "suites" / "core.yaml").write_text(SUITE.replace("{repeats: 2}", "{repeats: 2, concurrency: 3}"))
+    junit = tmp_path / "junit.xml"
+    result = ran(where, "--target", endpoint(4711), "--junit", str(junit))
     assert result.exit_code == 1
-    assert result.output == f"core on {endpoint(4711)}\n" + "".join(
-        f"  SILENT {case}: not_found\n" for case in ("cancel", "hours", "person", "refund")
+    # Who is silent is not asked for everything, and all of it is told of.
+    assert result.output == (
+        f"core on {endpoint(4711)}\n"
+        "  SILENT cancel: not_found\n  SILENT person: not_found\n  SILENT refund: not_found\n"
+        "  SILENT 1 more: not asked, as nothing was answered\n"
     )
+    (suite,) = ElementTree.fromstring(junit.read_text())
+    assert (suite.get("tests"), suite.get("errors")) == ("4", "4")
+    assert len([line for line in sim.requests() if "endpoints/4711" in line["path"]]) == 3 * 3
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -801,6 +802,26 @@ def test_closing_early_cancels_what_runs(side: Side) -> None:
         assert time.monotonic() - began < 0.5
         time.sleep(0.3)
         assert (len(first), len(script.asked)) == (1, 3)
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500, 503])
+def test_an_endpoint_that_answers_nothing_is_not_asked_for_all_that_there_is(side: Side, status: int) -> None:
+    with scripted(Say({}, status=status)) as script:
+        found = ask_all(side.at(script.url), side.target, 40, concurrency=4)
+        assert len(script.asked) == len(found) == 4
+
+
+def test_a_refused_question_is_no_silence_of_the_endpoint(side: Side) -> None:
+    with scripted(Say({}, status=400)) as script:
+        assert len(ask_all(side.at(script.url), side.target, 20, concurrency=4)) == 20
+
+
+def test_after_the_first_answer_all_go_on_that_had_none(side: Side) -> None:
+    nothing, slow = Say({}, status=503), Say(side.good, silence=0.2)
+    with scripted(nothing, nothing, nothing, slow) as script:
+        found = ask_all(side.at(script.url), side.target, 20, concurrency=4)
+        assert (len(script.asked), script.busiest) == (20, 4)
+    assert Counter(type(result) for result in found) == {NoAnswer: 3, Answer: 17}
 
 
 def test_a_failure_among_answers_stays_its_own(side: Side, tmp_path: Path) -> None:

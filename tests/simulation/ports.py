@@ -265,7 +265,10 @@ class Account:
             if self._at.engine.now >= end:
                 return
             together = list(enumerate(prompts))[start : start + concurrency]
-            yield self._at.call("generate", _ANSWER, lambda fault, asked=together: self._asked(fault, target, asked))
+            said = self._at.call("generate", _ANSWER, lambda fault, asked=together: self._asked(fault, target, asked))
+            yield said
+            if not start and not any(isinstance(each, Answer) for each in said):
+                return
 
     def get_default(self, model: str) -> str | None:
         def shown(at: float) -> str | None:

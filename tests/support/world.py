@@ -140,10 +140,15 @@ class TableProvider:
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         for start in range(0, len(prompts), concurrency):
-            yield [self._answer(target, start + n, p) for n, p in enumerate(prompts[start : start + concurrency])]
+            said = [self._answer(target, start + n, p) for n, p in enumerate(prompts[start : start + concurrency])]
+            yield said
+            if not start and not any(isinstance(each, Answer) for each in said):
+                return
 
     def _answer(self, target: str, index: int, prompt: Prompt) -> Answer | NoAnswer:
         self.calls += 1
+        if target in self.silent or target not in self.quality:
+            return NoAnswer(index, Silence.NOT_FOUND)
         if target in self.throttled:
             return NoAnswer(index, Silence.THROTTLED, retry_after=30)
         right = int(prompt.text) < round(self.quality[target] * CASES)

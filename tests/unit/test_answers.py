@@ -10,7 +10,7 @@ from ratchet.application.state import find_all, load
 from ratchet.domain.keys import digest
 from ratchet.domain.records import AnswerClass, CaseResult, Completion, RunOutcome, SmokeRun, result_key
 from ratchet.domain.rules import Rules
-from ratchet.domain.suite import Keep, Request, Suite
+from ratchet.domain.suite import Budget, Keep, Request, Suite
 from ratchet.ports import Answer, Finish, NoAnswer, Prompt, Silence
 from support.recording import captured
 from support.world import CASES, TableProvider, World, policy, rules, suite
@@ -34,7 +34,7 @@ def the_run(world: World) -> SmokeRun:
 
 
 class Scripted(TableProvider):
-    """Answers the n-th call of all with the n-th of these; after them, with what is right."""
+    """Answers the n-th call of all with the n-th of these; after them, with what is right. One call after another."""
 
     script: Sequence[tuple[Finish, str] | Silence] = ()
     billed = False
@@ -43,13 +43,16 @@ class Scripted(TableProvider):
     def generate(
         self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
     ) -> Generator[Sequence[Answer | NoAnswer]]:
-        self.prompts = prompts
+        self.prompts, alive = prompts, False
         for index in range(len(prompts)):
             said = self.script[self.calls] if self.calls < len(self.script) else (Finish.STOP, "right")
             self.calls += 1
             if isinstance(said, Silence):
                 yield [NoAnswer(index, said, maybe_billed=self.billed)]
+                if not alive and index + 1 >= concurrency:
+                    return
             else:
+                alive = True
                 yield [Answer(index, said[1], said[0], digest(said[1]), 100, 5, 1)]
 
 
@@ -140,8 +143,41 @@ def test_calls_that_may_be_billed_and_bring_nothing_end_an_attempt_and_three_att
     assert [(line["event"], line["attempt"]) for line in told] == [
         ("run.inconclusive", 1), ("run.inconclusive", 2), ("run.given_up", 3)
     ]  # fmt: skip
-    assert {line["reason"] for line in told} == {f"{CASES} cases were not answered in {CASES + 4} calls"}
-    assert provider.calls == 3 * (CASES + 4)
+    # What may still be paid for would not do for all cases: no more is spent on an attempt that cannot end well.
+    assert {line["reason"] for line in told} == {f"{CASES} cases were not answered in 10 calls"}
+    assert provider.calls == 3 * 10
+
+
+def test_an_endpoint_that_answers_is_asked_nothing_but_the_cases() -> None:
+    world = asked()
+    job = world.job("8812", {100: 1.0})
+    world.provider.probe = _never  # type: ignore[method-assign]
+    world.hint(job)
+    assert the_run(world).outcome is RunOutcome.PASS
+    assert world.provider.calls == CASES
+
+
+def test_an_endpoint_that_brought_nothing_is_asked_one_small_thing_until_it_answers() -> None:
+    world = asked(budget=Budget(wall=timedelta(minutes=30)))
+    job = world.job("8812", {100: 1.0})
+    target = world.provider.checkpoints[job][0].target
+    assert target is not None
+    world.provider.silent.add(target)
+    world.hint(job)
+    world.sweep(100)
+    run = the_run(world)
+    assert (world.provider.calls, run.probed, run.billed) == (10, False, 0)
+    assert run.reason == "the endpoint does not answer (NotFound)"
+    assert run.unanswered == {"not_found": 10}
+    # The budget of time is the cases', and none was answered yet.
+    world.provider.silent.clear()
+    world.sweep(30)
+    assert the_run(world).outcome is RunOutcome.PASS
+    assert world.provider.calls == 10 + CASES
+
+
+def _never(_: str) -> None:
+    raise AssertionError
 
 
 @pytest.mark.parametrize("silent", ["endpoint", "cases"])

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from ratchet.application.state import load_keyed
 from ratchet.domain.events import CheckpointSeen, SmokeTestDue, TuningJobHint
@@ -71,17 +71,17 @@ def test_a_run_under_a_live_lease_is_left_alone_until_the_lease_ends_row42() -> 
     class Died(BaseException):
         """The machine is gone between its claim and its first call."""
 
-    def die(target: str) -> None:
+    def die(*_: object) -> NoReturn:
         raise Died
 
-    probe, world.provider.probe = world.provider.probe, die  # type: ignore[method-assign]
+    generate, world.provider.generate = world.provider.generate, die  # type: ignore[method-assign]
     try:
         world.deliver_payload(due)
     except Died:
         pass
     else:
         raise AssertionError("nobody was asked")
-    world.provider.probe = probe  # type: ignore[method-assign]
+    world.provider.generate = generate  # type: ignore[method-assign]
     calls = world.provider.calls
     outcome = world.deliver_payload(due)
     assert isinstance(outcome, Deferred)

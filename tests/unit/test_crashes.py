@@ -5,6 +5,7 @@ lost with the worker, overtaken by a second worker with the same events. Then al
 recovers dies too.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -27,6 +28,19 @@ def story() -> World:
     return world
 
 
+def silent_at_first() -> World:
+    """The endpoints brought nothing when their first cases were asked; it is time to ask again."""
+    world = World()
+    job = world.job("8812", {100: 0.95, 200: 0.70})
+    targets = {view.target for view in world.provider.checkpoints[job] if view.target}
+    world.provider.silent |= targets
+    world.hint(job)
+    world.provider.silent -= targets
+    world.clock.time += timedelta(minutes=10)
+    world.reconcile()
+    return world
+
+
 def rest(world: World) -> None:
     """Two quiet hours, with few sweeps."""
     for minutes in (1, 2, 4, 8, 16, 32, 64):
@@ -39,8 +53,8 @@ def overtake(world: World) -> None:
         world.deliver(event)
 
 
-def run(fault: Fault, *, lost: bool = False) -> World:
-    world = story()
+def run(fault: Fault, *, lost: bool = False, begin: Callable[[], World] = story) -> World:
+    world = begin()
     fault.overtake = lambda: overtake(world)
     watch(world, fault)
     drain(world, lost=lost)
@@ -73,39 +87,46 @@ def end(world: World) -> object:
     )
 
 
-UNTOUCHED = Fault()
-UNDISTURBED = run(UNTOUCHED)
-EXPECTED = end(UNDISTURBED)
-POINTS = [f"{n} {name}" for n, name in enumerate(UNTOUCHED.names, 1)]
-FAULTS = [(n, how) for n, name in enumerate(UNTOUCHED.names, 1) for how in ways(name)]
+STORIES = {"": story, "silent at first: ": silent_at_first}
+UNTOUCHED = {name: Fault() for name in STORIES}
+UNDISTURBED = {name: run(UNTOUCHED[name], begin=begin) for name, begin in STORIES.items()}
+EXPECTED = end(UNDISTURBED[""])
+POINTS = [(name, n) for name, fault in UNTOUCHED.items() for n in range(1, len(fault.names) + 1)]
+FAULTS = [(name, n, how) for name, n in POINTS for how in ways(UNTOUCHED[name].names[n - 1])]
 
 
-def named(fault: tuple[int, How]) -> str:
-    return f"{POINTS[fault[0] - 1]} {fault[1]}"
+def named(fault: tuple[str, int] | tuple[str, int, How]) -> str:
+    name, n, *how = fault
+    return " ".join([f"{name}{n}", UNTOUCHED[name].names[n - 1], *how])
 
 
-def test_the_story_has_points_to_die_at() -> None:
-    assert {point.split()[1] for point in POINTS} >= EFFECTS | {"get", "query", "get_job", "get_default", "probe"}
-    assert UNDISTURBED.serving() == 100
+def test_the_stories_have_points_to_die_at() -> None:
+    assert {*UNTOUCHED[""].names} >= EFFECTS | {"get", "query", "get_job", "get_default"}
+    assert {*UNTOUCHED["silent at first: "].names} >= EFFECTS | {"get", "query", "probe"}
+    assert {world.serving() for world in UNDISTURBED.values()} == {100}
+    assert {repr(end(world)) for world in UNDISTURBED.values()} == {repr(EXPECTED)}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=named)
-def test_whatever_befalls_a_call_the_end_is_the_same(fault: tuple[int, How]) -> None:
-    world = run(Fault(*fault))
+def test_whatever_befalls_a_call_the_end_is_the_same(fault: tuple[str, int, How]) -> None:
+    name, point, how = fault
+    world = run(Fault(point, how), begin=STORIES[name])
     assert end(world) == EXPECTED
     assert len(world.provider.writes) == 1
 
 
-@pytest.mark.parametrize("fault", FAULTS if LONG else [f for f in FAULTS if f[1] is How.DEAD_AFTER], ids=named)
-def test_whatever_befalls_a_call_and_its_message_the_sweep_makes_up_for_it(fault: tuple[int, How]) -> None:
-    world = run(Fault(*fault), lost=True)
+@pytest.mark.parametrize("fault", FAULTS if LONG else [f for f in FAULTS if f[2] is How.DEAD_AFTER], ids=named)
+def test_whatever_befalls_a_call_and_its_message_the_sweep_makes_up_for_it(fault: tuple[str, int, How]) -> None:
+    name, point, how = fault
+    world = run(Fault(point, how), lost=True, begin=STORIES[name])
     assert end(world) == EXPECTED
     assert len(world.provider.writes) == 1
 
 
-@pytest.mark.parametrize("point", range(1, len(POINTS) + 1), ids=lambda point: POINTS[point - 1])
-def test_whoever_is_overtaken_anywhere_the_end_is_the_same(point: int) -> None:
-    world = run(Fault(point, How.OVERTAKEN))
+@pytest.mark.parametrize("at", POINTS, ids=named)
+def test_whoever_is_overtaken_anywhere_the_end_is_the_same(at: tuple[str, int]) -> None:
+    name, point = at
+    world = run(Fault(point, How.OVERTAKEN), begin=STORIES[name])
     assert end(world) == EXPECTED
     assert len(world.provider.writes) == 1
 
@@ -180,7 +201,7 @@ def test_whoever_recovers_may_die_as_well_and_the_end_is_the_same() -> None:
             "Crash points",
             pytest_command(__file__),
             {
-                "single points of the main path": len(FAULTS),
+                "single points of the main path, and of an endpoint that is silent at first": len(FAULTS),
                 "the same with the message lost": len(FAULTS),
                 "overtaken at every call": len(POINTS),
                 "pairs inside a promotion": pairs,

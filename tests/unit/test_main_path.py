@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -491,11 +492,14 @@ def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -
     world = World()
     job = world.job("8812", {100: 0.95, 200: 0.95})
 
-    def refuse(target: str) -> None:
+    generate = world.provider.generate
+
+    def refuse(target: str, *arguments: Any) -> Any:
         if target.endswith("2"):
             raise PermanentError("endpoint_foreign")
+        return generate(target, *arguments)
 
-    world.provider.probe = refuse  # type: ignore[method-assign]
+    world.provider.generate = refuse  # type: ignore[method-assign]
     died: list[PermanentError] = []
     world.deliver_payload(TuningJobHint(job=job, reason="test"))
     for _ in range(40):

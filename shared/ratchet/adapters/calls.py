@@ -252,7 +252,8 @@ def fan_out(
 ) -> Generator[Sequence[Answer | NoAnswer]]:
     """Ask 0 … count-1, `concurrency` at a time, and yield what finished together, together.
 
-    No call starts later than `seconds` after the first, or than the event's time allows.
+    No call starts later than `seconds` after the first, or than the event's time allows. Until one has brought an
+    answer, or a refusal of what was asked, no worker makes a second: an endpoint that is not ready is asked no more.
     Closing the iterator cancels the calls that still run.
     """
     done: queue.SimpleQueue[Answer | NoAnswer | None] = queue.SimpleQueue()
@@ -293,22 +294,32 @@ async def _ask_all(
     waiting = deque(range(count))
     ends = time.monotonic() + seconds
     workers = max(1, min(concurrency, count))
+    alive, resting = False, 0
 
-    async def worker(number: int) -> None:
-        # Answers to what is asked at one moment come at one moment too, and each then waits for all others' turn.
-        await asyncio.sleep(_SPREAD * number / workers)
+    async def worker(delay: float) -> None:
+        nonlocal alive, resting
+        await asyncio.sleep(delay)
         while waiting and time.monotonic() <= ends:
             index = waiting.popleft()
             try:
                 put(await ask(index))
+                alive = True
             except Failed as failed:
                 wait = failed.error.retry_after if isinstance(failed.error, Throttled) else None
                 put(NoAnswer(index, failed.why, wait, failed.maybe_billed))
+                alive = alive or failed.why is Silence.REFUSED
+            if not alive:
+                resting += 1
+                return
+            while resting:
+                resting -= 1
+                group.create_task(worker(0))
 
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(workers):
-                group.create_task(worker(number))
+                # Answers to what is asked at one moment come at one moment too, and each then waits its turn.
+                group.create_task(worker(_SPREAD * number / workers))
     finally:
         put(None)
 

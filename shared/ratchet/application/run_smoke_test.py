@@ -49,6 +49,7 @@ from ratchet.ports import (
 
 FIRST = "-"
 """The occasion of a checkpoint's own gate run; whoever wants another one asks for it, and is told of its end."""
+_SILENT = "the endpoint does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +174,16 @@ def _reread(world: _World, run: SmokeRun) -> Stored[SmokeRun] | Outcome:
 def _probe(
     world: _World, port: ProviderPort, run: Stored[SmokeRun], target: str, patience: timedelta
 ) -> Stored[SmokeRun] | Outcome:
-    """Does the endpoint answer at all? Asked until it once did; silent for too long, the wait ends."""
-    if run.value.probed:
+    """Does the endpoint answer at all? The first cases of a run say so at no cost; where they brought nothing, it is
+    asked one small thing until it once answers. Silent for too long, the wait ends.
+    """
+    first = run.value.attempt == 1 and not run.value.waits
+    if run.value.probed or first:
         return run
     try:
         port.probe(target)
     except ProviderError as error:
-        return _wait(world, run, error, "the endpoint does not answer", patience)
+        return _wait(world, run, error, _SILENT, patience)
     return Stored(replace(run.value, probed=True), run.snapshot)
 
 
@@ -220,9 +224,11 @@ def _cases(world: _World, asking: Asking, run: Stored[SmokeRun]) -> Outcome:
     billed = run.value.billed + this_round.billed
     counts = Counter(run.value.unanswered) + Counter(str(silence.why) for silence in this_round.silences)
     unanswered = dict(sorted(counts.items()))
-    asked = replace(run.value, billed=billed, unanswered=unanswered, probed=True, asked_at=asked_at)
-    run = Stored(asked, run.snapshot)
     done = results_of(world.store, run.value)
+    asked = replace(run.value, billed=billed, unanswered=unanswered)
+    if run.value.probed or done:
+        asked = replace(asked, probed=True, asked_at=asked_at)
+    run = Stored(asked, run.snapshot)
     missing = len(calls) - len(done)
     if missing == 0:
         summary = summarise(tuple(done.values()), suite, asking.price)
@@ -233,11 +239,11 @@ def _cases(world: _World, asking: Asking, run: Stored[SmokeRun]) -> Outcome:
         # Another attempt would spend as much again.
         reason = f"{this_round.spent}, and {missing} cases are not answered"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=True)
-    if run.value.billed >= allowed:
+    if missing > allowed - run.value.billed:
         reason = f"{missing} cases were not answered in {run.value.billed} calls"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
     if this_round.silences:
-        what = f"{missing} cases are not answered"
+        what = f"{missing} cases are not answered" if run.value.probed else _SILENT
         return _wait(world, run, hardest(this_round.silences), what, suite.patience)
     return _continue(world, run)
 

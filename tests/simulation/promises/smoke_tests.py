@@ -27,6 +27,8 @@ def run(watch: Watch, change: Change) -> None:
         return
     held = fences.get(change.key.id) == before["lease"]["fence"]
     watch.expect("I6", held, "a run was written by one who does not hold its lease")
+    if after["waits"] and after["unanswered"] and not after["probed"]:
+        watch.hit("an endpoint answered none of the first cases")
     if after["outcome"] == "inconclusive":
         watch.hit("a smoke run was inconclusive")
         if after["reason"].startswith("the budget"):
