@@ -17,7 +17,7 @@ from ratchet import deadline
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.adapters.sqlite_queue import SqliteQueue
 from ratchet.domain.events import Event, Topic
-from ratchet.domain.keys import ALL_ALIASES, JobKey, digest
+from ratchet.domain.keys import JobKey, digest
 from ratchet.domain.messages import Message
 from ratchet.ports import (
     Answer,
@@ -45,7 +45,7 @@ from ratchet.ports import (
 from simulation.chance import Chance
 from simulation.engine import START, Engine, Killed, Task, running
 from simulation.promises.checks import Checks
-from simulation.promises.watch import LATER
+from simulation.promises.watch import HOLD_OF_ALL, LATER
 from simulation.provider import World, accounts
 
 T = TypeVar("T")
@@ -56,7 +56,6 @@ _PUBLISH = (*_DEATHS, "bus unavailable", "bus uncertain")
 _READ = ("kill before", "freeze before", "freeze after", "throttled", "unavailable", "denied", "stale")
 _WRITE = (*_DEATHS, "unavailable", "unavailable after", "denied", "late to show")
 _ANSWER = ("kill before", "freeze before", "throttled", "unavailable", "not found")
-_HOLD_OF_ALL = Key("aliases", digest(str(ALL_ALIASES)))
 LATE = 30.0
 """Seconds for which a provider may show the default from before a write."""
 STALE = 300.0
@@ -160,7 +159,7 @@ class Store:
 
     def get(self, key: Key) -> Snapshot | None:
         self._at.checks.read(running(), key)
-        before_a_write = key == _HOLD_OF_ALL and "holds" in running().facts
+        before_a_write = key == HOLD_OF_ALL and "holds" in running().facts
         kinds = ("hesitate", *_STORE_READ) if before_a_write else _STORE_READ
         return self._at.call(f"get {key.collection}", kinds, lambda fault: self._read(fault, self.real.get, key))
 

@@ -13,7 +13,7 @@ from ratchet.ports import Key
 from simulation.engine import Task
 from simulation.promises import history
 from simulation.promises.change import Change
-from simulation.promises.watch import Document, Watch
+from simulation.promises.watch import HOLD_OF_ALL, Document, Watch
 
 Opened = Callable[[AliasKey, str | None, str], None]
 """Is told of every intent: its alias, model and decision."""
@@ -35,6 +35,8 @@ def alias(watch: Watch, change: Change, opened: Opened, asked: Asked) -> None:
         watch.hit("an alias was decided under edited rules")
     _moved(watch, change.task, was, after, row)
     _intent(watch, change, was, row, opened)
+    if change.key == HOLD_OF_ALL and not (was["hold"] and after["hold"]):
+        watch.held_at = watch.now
     if after["hold"] and after["hold"] != was["hold"] and "roll-backs within" in after["hold"]["reason"]:
         watch.hit("the breaker held an alias")
     known = {ask["decision"] for ask in was["approvals"]}

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from ratchet.domain.codec import parse_time
-from ratchet.domain.keys import ALL_ALIASES, CheckpointKey, digest
+from ratchet.domain.keys import CheckpointKey, digest
 from ratchet.ports import Key
 from simulation.engine import Task
-from simulation.promises.watch import Watch
+from simulation.promises.watch import HOLD_OF_ALL, Watch
 
 
 def begins(watch: Watch, task: Task, model: str) -> None:
@@ -25,10 +25,10 @@ def begins(watch: Watch, task: Task, model: str) -> None:
         ends = parse_time(lease["until"]) + timedelta(seconds=watch.limits.skew)
         in_time = watch.now + timedelta(seconds=watch.limits.provider_timeout) < ends
         watch.expect("I19", in_time, "a write started too near to the end of its lease")
-    all_ = watch.documents.get(Key("aliases", digest(str(ALL_ALIASES))))
+    all_ = watch.documents.get(HOLD_OF_ALL)
     by_person = alias["intent"]["roll_back"] and not alias["intent"]["by_policy"]
     if all_ and all_["hold"] and not by_person and alias["intent"]["direction"] != "back":
-        late = watch.now - parse_time(all_["hold"]["since"])
+        late = watch.now - watch.held_at
         limit = timedelta(seconds=watch.limits.provider_timeout + watch.limits.skew)
         watch.expect("I24", late <= limit, f"a write started {late} after the hold of all")
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from ratchet.domain.keys import CheckpointKey
+from ratchet.domain.keys import ALL_ALIASES, CheckpointKey, digest
 from ratchet.domain.limits import Limits
 from ratchet.ports import Key
 from simulation.engine import START, Engine
@@ -22,11 +22,14 @@ NEEDED = 3
 LATER = "added_later"
 """A field that only the newer of two code versions writes."""
 
+HOLD_OF_ALL = Key("aliases", digest(str(ALL_ALIASES)))
 Document = Mapping[str, Any]
 
 
 class Watch:
-    """A violation names the promise (reliability, section 1). Only the first of a run counts."""
+    """A violation names the promise (reliability, section 1). Only the first of a run counts. `held_at`: when the hold
+    of all that stands, if there is one, was committed; its own stamp is by its giver's clock, which may be behind.
+    """
 
     def __init__(self, engine: Engine, world: World, limits: Limits) -> None:
         self.engine = engine
@@ -35,6 +38,7 @@ class Watch:
         self.documents: dict[Key, dict[str, Any]] = {}
         self.policies: dict[str, Any] = {}
         self.suites: dict[str, Any] = {}
+        self.held_at = START
         self.violation: str | None = None
         self.hits: Counter[str] = Counter()
         self.trace: list[str] | None = None
