@@ -14,6 +14,7 @@ from ratchet.domain.events import Event, Topic
 from ratchet.domain.keys import JobKey
 from ratchet.domain.messages import Message
 from ratchet.domain.records import JobState, Measure
+from ratchet.domain.suite import Tool
 
 
 class PermanentError(Exception):
@@ -287,7 +288,9 @@ class CheckpointView:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked in one smoke-test case. `timeout`: seconds, if less than the adapter's own."""
+    """What a model is asked in one smoke-test case. `timeout`: seconds, if less than the adapter's own. `must_call`: it
+    has to answer with a call of one of the `tools`.
+    """
 
     text: str
     system: str | None = None
@@ -295,6 +298,8 @@ class Prompt:
     max_tokens: int = 256
     seed: int | None = None
     timeout: float = math.inf
+    tools: Sequence[Tool] = ()
+    must_call: bool = False
 
 
 class Finish(StrEnum):
@@ -309,7 +314,9 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The model's own answer, cut to 16 KiB; `sha256` is over all of it. `usd`: what it cost, where that is known."""
+    """The model's own answer, cut to 16 KiB; `sha256` is over all of it. `usd`: what it cost, where that is known.
+    `called`: the text is the JSON of the tools that it calls, in OpenAI's form whoever the provider is.
+    """
 
     index: int
     text: str
@@ -319,6 +326,7 @@ class Answer:
     tokens_in: int
     tokens_out: int
     usd: float | None = None
+    called: bool = False
 
 
 class Silence(StrEnum):

@@ -17,8 +17,8 @@ from rapidfuzz.distance import Levenshtein
 from ratchet.adapters.assertions.grade import KINDS, grade
 from ratchet.adapters.assertions.javascript import units
 from ratchet.adapters.assertions.likeness import bleu, gleu, rouge_1
+from ratchet.adapters.assertions.tool_calls import VALID_CALLS
 from ratchet.domain.records import CaseOutcome
-from ratchet.domain.suite import Case
 from ratchet.ports import Answer, Finish
 from support.policies import case_of
 from support.promptfoo.oracle import judged, missing
@@ -326,7 +326,45 @@ def tool_call_f1(chance: Chance) -> tuple[dict[str, Any], str]:
     return {"value": chance.choice([wanted, ", ".join(wanted)])} | threshold, said
 
 
+TOOLS: Sequence[tuple[dict[str, Any], Sequence[Any], Sequence[Any]]] = (
+    ({"type": "object"}, [{}, {"a": 1}], [[], "a", 1]),
+    ({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}},
+     [{"city": "Köln"}, {"city": "", "b": None}], [{}, {"city": 7}]),
+    ({"type": "object", "additionalProperties": False, "properties": {"n": {"type": "integer", "minimum": 2}}},
+     [{"n": 2.0}, {}], [{"n": 1}, {"m": 2}]),
+    ({"type": "object", "properties": {"unit": {"enum": ["C", "F"]}}}, [{"unit": "F"}], [{"unit": "K"}]),
+)  # fmt: skip
+
+
+def valid_tools_call(chance: Chance) -> tuple[dict[str, Any], Any]:
+    """The answer is what OpenAI's provider makes of one: the calls, or the message with what was said beside them."""
+    names = chance.sample(["search", "book", "pay"], chance.randint(1, 3))
+    offered = {name: chance.choice(TOOLS) for name in names}
+    called = chance.sample(names, chance.randint(1, len(names)))
+    arguments = {name: json.dumps(chance.choice(offered[name][1])) for name in called}
+    calls = [{"type": "function", "function": {"name": n, "arguments": a}} for n, a in arguments.items()]
+    made: Any = chance.choice([calls, {"content": some(chance), "tool_calls": calls}])
+    if not chance.hit:
+        bad, wrong = calls[-1]["function"], offered[called[-1]][2]
+        match chance.randrange(6):
+            case 0:
+                bad["arguments"] = json.dumps(chance.choice(wrong))
+            case 1:
+                bad["name"] = "other"
+            case 2:
+                bad["arguments"] = bad["arguments"][:-1]
+            case 3:
+                calls[-1] = chance.choice([{"name": bad["name"], "arguments": "{}"}, {"function": None}, 7])
+            case 4:
+                bad["arguments"] = {}
+            case _:
+                made = chance.choice([some(chance), json.dumps(calls)])
+    tools = [{"type": "function", "function": {"name": n, "parameters": s}} for n, (s, _, _) in offered.items()]
+    return {"tools": tools}, made
+
+
 MAKERS: Mapping[str, Make] = {
+    VALID_CALLS: valid_tools_call,
     "equals": equals,
     "contains": partial(contains, fold=False),
     "icontains": partial(contains, fold=True),
@@ -355,9 +393,15 @@ MAKERS: Mapping[str, Make] = {
 }
 
 
+TYPES = [f"{not_}{base}" for base in MAKERS for not_ in ("", "not-") if not_ + base != f"not-{VALID_CALLS}"]
+"""One is refused with `not-`, since promptfoo reads it as if that were not there."""
+
+
 def one(chance: Chance, type_: str) -> Pair:
     written, output = MAKERS[type_.removeprefix("not-")](chance)
-    return {"type": type_, **written}, {"output": output, "latencyMs": 100, "finishReason": "stop", "cost": 0.002}
+    tools = written.pop("tools", [])
+    said = {"output": output, "latencyMs": 100, "finishReason": "stop", "cost": 0.002, "tools": tools}
+    return {"type": type_, **written}, said
 
 
 def pairs(seed: int, type_: str) -> list[dict[str, Any]]:
@@ -404,11 +448,11 @@ def together(seed: int, n: int) -> dict[str, Any]:
 
 
 def ours(case: Mapping[str, Any]) -> dict[str, Any]:
-    made: Case = case_of({key: case[key] for key in ("assert", "threshold") if key in case})
-    raw = case["output"].encode("utf-8", "surrogatepass")
-    answer = Answer(
-        0, case["output"], Finish.STOP, hashlib.sha256(raw).hexdigest(), case["latencyMs"], 1, 1, case.get("cost")
-    )
+    made = case_of({key: case[key] for key in ("assert", "threshold") if key in case}, case.get("tools", []))
+    called = not isinstance(case["output"], str)
+    text = json.dumps(case["output"]) if called else case["output"]
+    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    answer = Answer(0, text, Finish.STOP, sha256, case["latencyMs"], 1, 1, case.get("cost"), called)
     found = grade(made, answer)
     passed = found.outcome in (CaseOutcome.PASS, CaseOutcome.UNJUDGED)
     return {"pass": passed, "score": found.score, "metrics": dict(found.metrics)}
@@ -421,7 +465,7 @@ Asked = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """By type, what promptfoo was asked and what it said: one process for all."""
     seed = request.config.getoption("--promptfoo-seed")
-    groups = {type_: pairs(seed, type_) for base in MAKERS for type_ in (base, f"not-{base}")}
+    groups = {type_: pairs(seed, type_) for type_ in TYPES}
     groups["together"] = [together(seed, n) for n in range(400)]
     flat: Sequence[dict[str, Any]] = [case for group in groups.values() for case in group]
     said: Iterable[dict[str, Any]] = iter(judged(flat, tmp_path_factory.mktemp("promptfoo")))
@@ -432,7 +476,7 @@ def test_each_type_is_compared() -> None:
     assert MAKERS.keys() == KINDS.keys()
 
 
-@pytest.mark.parametrize("type_", [*(f"{not_}{base}" for base in MAKERS for not_ in ("", "not-")), "together"])
+@pytest.mark.parametrize("type_", [*TYPES, "together"])
 def test_verdicts_and_scores_equal_promptfoos(asked: Asked, type_: str) -> None:
     differ = []
     for case, theirs in asked[type_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from ratchet.adapters.vertex import VertexProvider
 from ratchet.deadline import OutOfTime
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
+from ratchet.domain.suite import Tool
 from ratchet.ports import (
     Answer,
     Denied,
@@ -439,6 +441,84 @@ def test_how_an_openai_answer_ended(message: Any, reason: str, finish: Finish) -
         OPENAI.at(script.url).probe(OPENAI.target)
     assert answer.finish is finish
     assert answer.text == ("" if finish in (Finish.EMPTY, Finish.BLOCKED) else message["content"] or message["refusal"])
+
+
+SEATS = {"type": "object", "properties": {"seats": {"type": "integer"}}, "required": ["seats"]}
+BOOK = Tool(name="book", description="Reserve seats.", parameters=SEATS)
+PAY = Tool(name="pay", description="", parameters={"type": "object"})
+
+
+def test_tools_are_offered_in_each_providers_own_words(side: Side) -> None:
+    with scripted(Say(side.good)) as script:
+        port = side.at(script.url)
+        list(port.generate(side.target, [Prompt("Two seats.", tools=(BOOK, PAY))], 1, 5))
+        list(port.generate(side.target, [Prompt("Two seats.", tools=(BOOK,), must_call=True)], 1, 5))
+        list(port.generate(side.target, [PROMPT], 1, 5))
+    free, must, bare = (json.loads(asked.body) for asked in script.asked)
+    if side is OPENAI:
+        book = {"name": "book", "description": "Reserve seats.", "parameters": SEATS}
+        pay = {"name": "pay", "parameters": {"type": "object"}}
+        assert free["tools"] == [{"type": "function", "function": tool} for tool in (book, pay)]
+        assert ("tool_choice" in free, must["tool_choice"]) == (False, "required")
+    else:
+        # So the SDK has it, in the one place; Google's JSON takes a field by either of its names.
+        book = {"name": "book", "description": "Reserve seats.", "parameters_json_schema": SEATS}
+        pay = {"name": "pay", "parameters_json_schema": {"type": "object"}}
+        assert free["tools"] == [{"functionDeclarations": [book, pay]}]
+        assert must["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+    assert {"tools", "tool_choice", "toolConfig"}.isdisjoint(bare)
+
+
+CALL = {"type": "function", "function": {"name": "book", "arguments": '{"seats":2,"for":"Zoë"}'}}
+
+
+@pytest.mark.parametrize(
+    ("said", "calls_made", "text"),
+    [
+        ("", [CALL], [CALL]),
+        ("", [CALL, {**CALL, "id": "c1"}], [CALL, {**CALL, "id": "c1"}]),
+        ("Let me see.", [CALL], {"content": "Let me see.", "tool_calls": [CALL]}),
+    ],
+)
+def test_an_answer_that_calls_tools_reads_the_same_whoever_gave_it(
+    side: Side, said: str, calls_made: list[Any], text: Any
+) -> None:
+    if side is OPENAI:
+        message = {"role": "assistant", "content": said or None, "tool_calls": calls_made}
+        body = side.good | {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    else:
+        made = [
+            {"functionCall": {"name": c["function"]["name"], "args": json.loads(c["function"]["arguments"])}
+             | ({"id": c["id"]} if "id" in c else {})}
+            for c in calls_made
+        ]  # fmt: skip
+        parts = [*([{"text": said}] if said else []), *made]
+        body = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
+    with scripted(Say(body)) as script:
+        (answer,) = ask_all(side.at(script.url), side.target)
+        assert len(script.asked) == 1
+    assert (answer.finish, answer.called, json.loads(answer.text)) == (Finish.STOP, True, text)
+
+
+@pytest.mark.parametrize("tools", [[], None, "book", {"name": "book"}])
+def test_what_is_no_list_of_calls_is_no_call(tools: Any) -> None:
+    message = {"role": "assistant", "content": "Booked.", "tool_calls": tools}
+    with scripted(
+        Say(OPENAI.good | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    ) as script:
+        (answer,) = ask_all(OPENAI.at(script.url), OPENAI.target)
+    assert (answer.text, answer.called) == ("Booked.", False)
+
+
+def test_a_blocked_answer_calls_nothing(side: Side) -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "content_filter"}]}
+    if side is VERTEX:
+        call = {"functionCall": {"name": "book", "args": {}}}
+        body = {"candidates": [{"content": {"parts": [call]}, "finishReason": "SAFETY"}]}
+    with scripted(Say(body)) as script:
+        (answer,) = ask_all(side.at(script.url), side.target)
+    assert (answer.finish, answer.text, answer.called) == (Finish.BLOCKED, "", False)
 
 
 # How it fails.

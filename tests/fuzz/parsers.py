@@ -20,6 +20,7 @@ from fuzz.target import CANARY, Check, Target, parser, timed
 from ratchet.adapters import calls
 from ratchet.adapters.assertions.grade import KINDS, grade
 from ratchet.adapters.assertions.kinds import Unfit
+from ratchet.adapters.assertions.tool_calls import VALID_CALLS
 from ratchet.adapters.openai import OpenAIProvider
 from ratchet.adapters.rule_files import RuleErrors, load_rules, policy_from_text, suite_from_text
 from ratchet.adapters.vertex import VertexProvider
@@ -39,7 +40,7 @@ from ratchet.runtime.webhook_signature import Rejection, Unverified, Verified, v
 from ratchet_cli import anchors
 from ratchet_cli.problem import Problem
 from support.policies import policy_of
-from support.rules import FULL_POLICY
+from support.rules import FULL_POLICY, FULL_SUITE
 from support.scripted_http import Say, scripted
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -147,18 +148,19 @@ def _assertion(data: bytes) -> None:
     kind, rest = _chosen(tuple(sorted(KINDS)), data)
     value, _, said = rest.partition(b"\0")
     given: str | None = text(value).encode("utf-8", "replace").decode()
-    if kind in ("is-refusal", "latency", "cost"):
+    if kind in ("is-refusal", "latency", "cost", VALID_CALLS):
         given = None
     KINDS[kind].fits(given)
+    compared: Any = {"book": {"required": ["seats"]}} if kind == VALID_CALLS else given
     # Where one is required, no suite is loaded without.
     threshold = 1.0 if KINDS[kind].required else None
     answered = said[: 16 * 1024].decode("utf-8", "replace")
     digest = hashlib.sha256(answered.encode()).hexdigest()
     for negated in (False, True):
         case = Case(
-            id="c", prompt="p", asserts=(Assertion(type=kind, value=given, threshold=threshold, negated=negated),)
+            id="c", prompt="p", asserts=(Assertion(type=kind, value=compared, threshold=threshold, negated=negated),)
         )
-        found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1))
+        found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1, called=kind == VALID_CALLS))
         assert 0 <= found.score <= 1
         assert CANARY not in found.reason
 
@@ -225,8 +227,15 @@ _ASKED: Mapping[str, Sequence[tuple[int, str]]] = {
 }  # fmt: skip
 
 
+_CALLS: Mapping[str, bytes] = {
+    "vertex": b'{"candidates": [{"content": {"parts": [{"functionCall": {"name": "book", "args": {"seats": 2}}}]}}]}',
+    "openai": b'{"choices": [{"message": {"tool_calls": [{"function": {"name": "book", "arguments": "{}"}}]}}]}',
+}
+
+
 def _reply_seeds(provider: str) -> list[bytes]:
-    return [bytes([number]) + body for number, start in _ASKED[provider] for body in wire(start)]
+    found = [bytes([number]) + body for number, start in _ASKED[provider] for body in wire(start)]
+    return [*found, b"\6" + _CALLS[provider]]
 
 
 def _as_text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
@@ -239,7 +248,14 @@ _ANCHORS = b"""{"event":"history.anchored","alias":"support-router@prod","n":61,
 _LISTED = b"[%s]" % _ANCHORS.partition(b"\n")[0]
 _KEYS = [b"\0" + str(OPENAI_JOB).encode(), b"\1vertex:1:us:8812/2", b"\2line@prod"]
 _AUDIT = wire("audit_log_entry")
-_PATTERNS = [b"\x009(:00)? ?(am)?\0open at 9 am", b"\x01yes\0yes", b'\x04\0{"a": [1]}', b"\x00^(a|b){1,20}$\0abab"]
+_MADE = b'[{"function": {"name": "book", "arguments": "{\\"seats\\": 2}"}}]'
+_PATTERNS = [
+    bytes([sorted(KINDS).index(VALID_CALLS)]) + b"\0" + _MADE,
+    b"\x009(:00)? ?(am)?\0open at 9 am",
+    b"\x01yes\0yes",
+    b'\x04\0{"a": [1]}',
+    b"\x00^(a|b){1,20}$\0abab",
+]
 _CLAIMS = b"e30.eyJlbWFpbCI6ImFAZXhhbXBsZS5jb20iLCJlbWFpbF92ZXJpZmllZCI6dHJ1ZX0.SIGNATURE_REMOVED"
 _VECTOR = json.loads((WIRE / "openai_webhook_signed_vector.json").read_text())["request"]
 _SENT_AT = datetime.fromtimestamp(int(_VECTOR["headers"]["webhook-timestamp"]), UTC)
@@ -269,7 +285,7 @@ PARSERS: Sequence[Target] = [
     parser("documents", _document, _documents(), strict_json.NotJson, Malformed),
     parser("settings", partial(_on_disk, "ratchet.yaml", Settings.read), [_SETTINGS], SettingsError, quotes=True),
     _rule_target("policies", _POLICY, _SUITE, _EVERY_KEY.encode()),
-    _rule_target("suites", _SUITE, _POLICY),
+    _rule_target("suites", _SUITE, _POLICY, FULL_SUITE.replace("name: core", "name: faq-core").encode()),
     parser("stored_rules", _stored_rule, _stored_rules(), RuleErrors, quotes=True),
     parser("assertions", _assertion, _PATTERNS, Unfit),
     parser("retry_after", _retry_after, [b"120", b"0.5", b"-1", b"Sun, 22 Nov 2026 12:00:00 GMT", b"1e9"]),

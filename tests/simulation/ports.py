@@ -17,7 +17,7 @@ from ratchet import deadline
 from ratchet.adapters.sqlite import SqliteStore
 from ratchet.adapters.sqlite_queue import SqliteQueue
 from ratchet.domain.events import Event, Topic
-from ratchet.domain.keys import JobKey, digest
+from ratchet.domain.keys import JobKey
 from ratchet.domain.messages import Message
 from ratchet.ports import (
     Answer,

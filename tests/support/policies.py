@@ -52,9 +52,13 @@ def _suite(file: Mapping[str, Any]) -> Suite:
     return suite
 
 
-def case_of(test: Mapping[str, Any]) -> Case:
+def case_of(test: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> Case:
     """The case that such a test loads as, beside another one: a suite in which nothing could fail is refused."""
-    spec = {"prompts": ["?"], "tests": [test, {"id": "other", "assert": [{"type": "is-json"}]}]}
+    spec = {
+        "prompts": ["?"],
+        "request": {"tools": list(tools)},
+        "tests": [test, {"id": "other", "assert": [{"type": "is-json"}]}],
+    }
     return _suite({"kind": "Suite", "metadata": {"name": "one"}, "spec": spec}).cases[0]
 
 

@@ -83,13 +83,15 @@ spec:
   run:
     {repeats: 2, concurrency: 3, order: shuffled, seed: 7, budget: {usd: 1.5, tokens: 9000, wall: 8m}}
   probe: {patience: 2h}
-  request: {system: Be brief., maxTokens: 64, temperature: 0.5, seed: 11, timeout: 8s}
+  request:
+    {system: Be brief., maxTokens: 64, temperature: 0.5, seed: 11, timeout: 8s, toolChoice: required,
+     tools: [{function: {name: book, description: A seat., parameters: {type: object}}}]}
   keep: {outputs: failed, ttl: 240h, redact: [phone, email]}
   casePass: {minPassRate: 0.5}
   defaultTest: {vars: {other: x}, assert: [{type: latency, threshold: 500}]}
   tests:
     - {id: one, description: first, vars: {word: hi}, assert: [{type: contains, value: hi}], metadata: {tags: [a, b]}}
-    - {id: two, vars: {word: ho}, assert: [{type: not-equals, value: {a: 1}}]}
+    - {id: two, vars: {word: ho}, assert: [{type: not-equals, value: {a: 1}}, {type: is-valid-openai-tools-call}]}
     - id: three
       repeats: 3
       threshold: 0.9

@@ -10,7 +10,7 @@ from ratchet.application.state import find_all, load
 from ratchet.domain.keys import digest
 from ratchet.domain.records import AnswerClass, CaseResult, Completion, RunOutcome, SmokeRun, result_key
 from ratchet.domain.rules import Rules
-from ratchet.domain.suite import Budget, Keep, Request, Suite
+from ratchet.domain.suite import Budget, Keep, Request, Suite, Tool
 from ratchet.ports import Answer, Finish, NoAnswer, Prompt, Silence
 from support.recording import captured
 from support.world import CASES, TableProvider, World, policy, rules, suite
@@ -123,12 +123,21 @@ def test_a_whole_suite_of_failures_is_stored_with_what_was_said() -> None:
 
 
 def test_a_call_says_what_its_suite_asks_for() -> None:
-    request = Request(max_tokens=7, temperature=0.5, seed=11, system="Be brief.", timeout=timedelta(seconds=8))
+    tools = (Tool(name="book", description="", parameters={"type": "object"}),)
+    request = Request(
+        max_tokens=7,
+        temperature=0.5,
+        seed=11,
+        system="Be brief.",
+        timeout=timedelta(seconds=8),
+        tools=tools,
+        must_call=True,
+    )
     world = asked(request=request)
     job = world.job("8812", {100: 1.0})
     provider = scripted(world)
     world.hint(job)
-    assert provider.prompts[0] == Prompt("0", "Be brief.", 0.5, 7, 11, 8.0)
+    assert provider.prompts[0] == Prompt("0", "Be brief.", 0.5, 7, 11, 8.0, tools, True)
 
 
 def test_calls_that_may_be_billed_and_bring_nothing_end_an_attempt_and_three_attempts_the_run() -> None:

@@ -1,6 +1,7 @@
 """Whatever a model says is data: every assertion type comes to a verdict on it, soon, and in little memory."""
 
 import hashlib
+import json
 import resource
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from ratchet.adapters.assertions.grade import KINDS, TEXT_LIMIT, grade
+from ratchet.adapters.assertions.tool_calls import VALID_CALLS
 from ratchet.domain.records import CaseOutcome
 from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
@@ -43,6 +45,9 @@ HOSTILE = {
     "escapes": "\\u0000\\ud800" * 1300,
     "backtracking": "a" * 16_000 + "!",
     "tool calls": '[{"function": {"name": "a", "arguments": "{}"}}]' * 300,
+    "a number that is none": "[NaN]",
+    "deep arguments": json.dumps([{"function": {"name": "a", "arguments": "[" * 16_000}}]),
+    "matching arguments": json.dumps([{"function": {"name": "a", "arguments": json.dumps("a" * 16_000 + "!")}}]),
     "apologies": "I am sorry, as an AI I cannot " * 540,
 }
 LONG = " ".join(f"word{n}" for n in range(1500))
@@ -69,6 +74,7 @@ VALUES: dict[str, list[Any]] = {
     ],
     "is-refusal": [None],
     "is-xml": [None, "a.b"],
+    "is-valid-openai-tools-call": [{}, {"a": {"pattern": "(a+)+$"}}],
     "latency": [None],
     "levenshtein": [LONG, "a" * TEXT_LIMIT],
     "regex": ["(a+)+$", "(a|aa)*b", "([a-z]+)*!$", r"(\w+\s?)*$", "(x*)*y"],
@@ -88,7 +94,8 @@ def test_a_hostile_answer_is_judged_soon_and_in_little_memory(kind: str) -> None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, said in HOSTILE.items():
         text = said.encode("utf-8", "replace")[:TEXT_LIMIT].decode("utf-8", "ignore")
-        answer = Answer(0, text, Finish.STOP, hashlib.sha256(text.encode()).hexdigest(), 10, 1, 1, usd=0.1)
+        sha256, called = hashlib.sha256(text.encode()).hexdigest(), kind == VALID_CALLS
+        answer = Answer(0, text, Finish.STOP, sha256, 10, 1, 1, usd=0.1, called=called)
         for value in VALUES[kind]:
             threshold = 1.0 if kind in ("cost", "latency") else None
             item = Assertion(type=kind, negated=False, value=value, threshold=threshold)

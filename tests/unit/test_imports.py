@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.adapters.rule_files import RuleErrors, check, load_rules, suite_from_text
 from ratchet.adapters.rules.foreign import compact
-from ratchet.domain.suite import Suite
+from ratchet.domain.suite import Suite, Tool
 from support.rules import POLICY, Folders, make
 
 SUITE = """\
@@ -71,6 +71,50 @@ def notes(folders: Folders) -> list[str]:
 
 def asserted(suite: Suite) -> list[list[tuple[str, Any]]]:
     return [[(item.type, item.value) for item in case.asserts] for case in suite.cases]
+
+
+CALLER = """\
+prompts: ["{{q}}"]
+providers:
+  - id: openai:chat:gpt-4.1
+    config: {tools: [TOOLS]}
+  - id: openai:chat:gpt-4.1-mini
+    config: {temperature: 0, tools: [TOOLS]}
+tests: [{vars: {q: "Book a seat."}, assert: [{type: is-valid-openai-tools-call}]}]
+"""
+TOOL = "{type: function, function: {name: book, strict: true, parameters: {type: object}}}"
+
+
+def test_tools_that_all_providers_offer_are_taken_over(folders: Folders) -> None:
+    given(folders, "{promptfoo: evals/pf.yaml}", pf_yaml=CALLER.replace("TOOLS", TOOL))
+    suite = loaded(folders)
+    assert suite.request.tools == (Tool(name="book", description="", parameters={"type": "object"}),)
+    assert asserted(suite) == [[("is-valid-openai-tools-call", {"book": {"type": "object"}})]]
+    (note,) = notes(folders)
+    assert note.endswith("1 case with 1 assertion, lost: `providers`, `strict` of a tool")
+
+
+@pytest.mark.parametrize("tools", ["file://tools.yaml", "{functionDeclarations: [{name: book}]}", "7"])
+def test_tools_in_another_form_are_lost_and_what_judges_them_says_where_to_write_them(
+    folders: Folders, tools: str
+) -> None:
+    given(folders, "{promptfoo: evals/pf.yaml}", pf_yaml=CALLER.replace("TOOLS", tools))
+    with pytest.raises(RuleErrors, match=r"needs the tools that the model may call, write them under request\.tools"):
+        load_rules(*folders)
+    assert "`tools` of a provider" in notes(folders)[0]
+
+
+def test_tools_of_the_suites_own_stand_above_those_of_a_file_and_those_of_two_minds_are_nobodys(
+    folders: Folders,
+) -> None:
+    two = CALLER.replace("TOOLS", TOOL, 1).replace("TOOLS", TOOL.replace("book", "look"))
+    given(
+        folders,
+        "{promptfoo: evals/pf.yaml}\n  request: {tools: [OWN]}".replace("OWN", TOOL.replace("strict: true, ", "")),
+        pf_yaml=two,
+    )
+    assert [tool.name for tool in loaded(folders).request.tools] == ["book"]
+    assert "`tools` of a provider" in notes(folders)[0]
 
 
 def test_a_configuration_of_promptfoo_is_taken_over_and_its_note_says_what_was_lost(folders: Folders) -> None:

@@ -17,6 +17,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
 
 ASSERT = "{type: contains, value: hi}"
 TESTS = SUITE[SUITE.index("  tests:") :]
+TOOL = "{function: {name: book, parameters: {type: object}}}"
 SUITE_REFUSALS: list[tuple[str, str, str]] = [
     (TESTS, "", "3: an empty suite is not evidence, add a test"),
     (TESTS, "  tests: []\n", "5: an empty suite is not evidence, add a test"),
@@ -122,6 +123,21 @@ SUITE_REFUSALS: list[tuple[str, str, str]] = [
      "5: `seed` does not fit, it should be greater than or equal to 0"),
     ("  tests:", "  request: {maxTokens: 8193}\n  tests:",
      "5: `maxTokens` does not fit, it should be less than or equal to 8192"),
+    (ASSERT, "{type: is-valid-openai-tools-call}",
+     "8: is-valid-openai-tools-call needs the tools that the model may call, write them under request.tools"),
+    (ASSERT, "{type: not-is-valid-openai-tools-call}",
+     "8: `not-is-valid-openai-tools-call` says nothing: promptfoo reads it without its not-, use not-tool-call-f1"),
+    (ASSERT, "{type: is-valid-openai-tools-call, value: book}",
+     "8: is-valid-openai-tools-call takes no value, leave it out"),
+    ("  tests:", f"  request: {{tools: [{TOOL}, {TOOL}]}}\n  tests:",
+     "5: the tool `book` is there twice, keep one of them"),
+    ("  tests:", f"  request: {{tools: [{TOOL.replace('object', 'thing')}]}}\n  tests:",
+     "5: the tool has a JSON Schema that is none, mend it"),
+    ("  tests:", f"  request: {{tools: [{TOOL.replace('book', 'book it')}]}}\n  tests:",
+     "5: `name` is 'book it', use letters, digits and dashes, lower case for names"),
+    ("  tests:", "  request: {tools: [{function: {name: book}}]}\n  tests:", "5: `parameters` is missing, add it"),
+    ("  tests:", "  request: {toolChoice: required}\n  tests:",
+     "5: there is no tool that could be required, add tools"),
     ("  tests:", "  probe: {patience: 25h}\n  tests:",
      "5: nothing waits longer than a day for an endpoint, write 24h"),
     ("  tests:", "  keep: {outputs: all}\n  tests:", "5: `outputs` is 'all', use none or failed"),
@@ -148,6 +164,7 @@ def test_a_suite_is_refused_with_its_line_and_mend_row60(folders: Folders, old: 
 ALLOWED = [
     ("  tests:", "  run: {repeats: 20, concurrency: 64}\n  tests:"),
     ("  tests:", "  request: {maxTokens: 8192, temperature: 2, seed: 0, timeout: 1s, system: ''}\n  tests:"),
+    ("  tests:", f"  request: {{toolChoice: required, tools: [{TOOL}]}}\n  tests:"),
     ("  tests:", "  probe: {patience: 24h}\n  keep: {outputs: none, ttl: 1s, redact: []}\n  tests:"),
     ("{word: hi}", "{word: 9007199254740992}"),
     ("  tests:", "  run: {order: shuffled, seed: 7, budget: {usd: 0.01, tokens: 1, wall: 8m}}\n  tests:"),
@@ -235,7 +252,9 @@ SUITE_CHANGES: list[tuple[str, str]] = [
     ("usd: 1.5", "usd: 1.25"), ("tokens: 9000", "tokens: 9001"), ("wall: 8m", "wall: 9m"), ("repeats: 3", "repeats: 4"),
     ("threshold: 0.9", "threshold: 0.8"), ("weight: 2", "weight: 3"), ("metric: tone", "metric: tune"),
     ("value: polite", "value: rude"), ("threshold: 0.6", "threshold: 0.7"), ("type: is-json", "type: not-is-json"),
-    ("not-equals", "equals"), ("{a: 1}}]", "{a: 2}}]"), ("{a: 1}}]", "{a: true}}]"),
+    ("not-equals", "equals"), ("{a: 1}}", "{a: 2}}"), ("{a: 1}}", "{a: true}}"),
+    ("toolChoice: required", "toolChoice: auto"), ("name: book", "name: look"), ("A seat.", "A table."),
+    ("parameters: {type: object}", "parameters: {type: object, required: [a]}"),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ event to the next. Knows HTTP, but no provider.
 
 import asyncio
 import hashlib
+import json
 import math
 import queue
 import re
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -163,7 +164,15 @@ def words(value: object) -> Mapping[str, str]:
     return {key: said for key, said in pairs if isinstance(key, str) and isinstance(said, str)}
 
 
-def answer(index: int, said: str, ended: Finish, *, began: float, tokens_in: object, tokens_out: object) -> Answer:
+def calling(said: str, tools: Sequence[Any]) -> str:
+    """The text of an answer that calls tools, as promptfoo has it: their JSON, with what was said beside them."""
+    whole = {"content": said, "tool_calls": tools} if said else tools
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+
+
+def answer(
+    index: int, said: str, ended: Finish, *, began: float, tokens_in: object, tokens_out: object, called: bool = False
+) -> Answer:
     """An answer of the model, kept to 16 KiB, with the hash of all of it. Of a blocked one, no text is believed."""
     kept = "" if ended is Finish.BLOCKED else said
     finish = ended if kept or ended is Finish.BLOCKED else Finish.EMPTY
@@ -176,6 +185,7 @@ def answer(index: int, said: str, ended: Finish, *, began: float, tokens_in: obj
         latency_ms=round((time.monotonic() - began) * 1000),
         tokens_in=whole(tokens_in) or 0,
         tokens_out=whole(tokens_out) or 0,
+        called=called and bool(kept),
     )
 
 

@@ -18,6 +18,7 @@ import openai
 from ratchet.adapters import calls
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
+from ratchet.domain.suite import Tool
 from ratchet.ports import Answer, CheckpointView, Finish, JobView, NoAnswer, PermanentError, Prompt, Refused
 
 _STATES: Mapping[str, JobState] = {
@@ -148,6 +149,8 @@ class OpenAIProvider:
             "temperature": prompt.temperature,
             "max_completion_tokens": prompt.max_tokens,
             **({} if prompt.seed is None else {"seed": prompt.seed}),
+            **({"tools": list(map(_tool, prompt.tools))} if prompt.tools else {}),
+            **({"tool_choice": "required"} if prompt.must_call else {}),
         }
         began = time.monotonic()
         # `chat.completions.create` checks what we wrote and rebuilds what came, unvalidated: a third of a call's work.
@@ -157,7 +160,11 @@ class OpenAIProvider:
         try:
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             message, finished = choice["message"], choice.get("finish_reason")
-            said, refusal = message.get("content"), message.get("refusal")
+            said, refusal = calls.text(message.get("content")) or "", message.get("refusal")
+            tools = message.get("tool_calls")
+            called = isinstance(tools, list) and bool(tools)
+            if called:
+                said = calls.calling(said, tools)
             tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
         except calls.NONSENSE as exc:
             raise calls.unusable() from exc
@@ -169,11 +176,12 @@ class OpenAIProvider:
             ended = Finish.LENGTH if finished == "length" else Finish.STOP
         return calls.answer(
             index,
-            calls.text(said) or "",
+            said,
             ended,
             began=began,
             tokens_in=tokens[0],
             tokens_out=tokens[1],
+            called=called and ended is not Finish.REFUSED,
         )
 
     def get_default(self, model: str) -> str | None:  # noqa: ARG002 (the port's signature)
@@ -221,6 +229,11 @@ class OpenAIProvider:
             raise calls.transport_failure(exc.__cause__) from exc
         except openai.OpenAIError as exc:
             raise calls.unusable() from exc
+
+
+def _tool(tool: Tool) -> Mapping[str, Any]:
+    described = {"description": tool.description} if tool.description else {}
+    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.parameters}}
 
 
 def _checkpoint_view(item: Any) -> CheckpointView:

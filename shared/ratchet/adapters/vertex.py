@@ -4,6 +4,7 @@ A name that is not in our own project and location is never called: a forged or 
 prompts, or a change of default, to somebody else's resource.
 """
 
+import json
 import math
 import re
 import time
@@ -21,6 +22,7 @@ from google.oauth2.credentials import Credentials
 from ratchet.adapters import calls
 from ratchet.domain.keys import JobKey, Provider
 from ratchet.domain.records import JobState, Measure
+from ratchet.domain.suite import Tool
 from ratchet.ports import Answer, CheckpointView, Denied, Finish, JobView, NoAnswer, PermanentError, Prompt, Unavailable
 
 # Every state that is not here, known or not yet known to us, has not ended.
@@ -34,6 +36,9 @@ _STATES: Mapping[str, JobState] = {
     "JOB_STATE_CANCELLED": JobState.CANCELLED,
 }
 _BLOCKED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"})
+_MUST_CALL = types.ToolConfig(
+    function_calling_config=types.FunctionCallingConfig(mode=types.FunctionCallingConfigMode.ANY)
+)
 _SCORES = {
     "pointwise_metric_result": "evaluation",
     "bleu_metric_value": "evaluation.bleu",
@@ -173,6 +178,8 @@ class VertexProvider:
             temperature=prompt.temperature,
             max_output_tokens=prompt.max_tokens,
             seed=prompt.seed,
+            tools=[types.Tool(function_declarations=list(map(_declaration, prompt.tools)))] if prompt.tools else None,
+            tool_config=_MUST_CALL if prompt.must_call else None,
         )
         began = time.monotonic()
         reply: types.GenerateContentResponse = await self._call(
@@ -185,6 +192,9 @@ class VertexProvider:
         candidate = reply.candidates[0] if reply.candidates else types.Candidate()
         parts = (candidate.content and candidate.content.parts) or []
         said = "".join(part.text for part in parts if part.text and not part.thought)
+        called = [_call(part.function_call) for part in parts if part.function_call]
+        if called:
+            said = calls.calling(said, called)
         reason = candidate.finish_reason.value if candidate.finish_reason else ""
         if reason in _BLOCKED or (feedback and feedback.block_reason):
             ended = Finish.BLOCKED
@@ -199,6 +209,7 @@ class VertexProvider:
             began=began,
             tokens_in=usage and usage.prompt_token_count,
             tokens_out=spent,
+            called=bool(called),
         )
 
     def get_default(self, model: str) -> str | None:
@@ -247,6 +258,19 @@ class VertexProvider:
             raise calls.Failed(Unavailable(), maybe_billed=False) from exc
         except auth.GoogleAuthError as exc:
             raise calls.Failed(Denied(), maybe_billed=False) from exc
+
+
+def _declaration(tool: Tool) -> types.FunctionDeclaration:
+    return types.FunctionDeclaration(
+        name=tool.name, description=tool.description or None, parameters_json_schema=tool.parameters
+    )
+
+
+def _call(made: types.FunctionCall) -> Mapping[str, Any]:
+    """In OpenAI's form, so that a suite says the same of both providers."""
+    identity = {"id": made.id} if made.id else {}
+    arguments = json.dumps(made.args or {}, ensure_ascii=False, separators=(",", ":"))
+    return {**identity, "type": "function", "function": {"name": made.name, "arguments": arguments}}
 
 
 def _evaluations(runs: Sequence[types.EvaluateDatasetRun]) -> Mapping[str, Mapping[str, Measure]]:

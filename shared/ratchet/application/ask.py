@@ -110,7 +110,17 @@ def prompts(suite: Suite, calls: Sequence[tuple[Case, int]]) -> list[Prompt]:
     asked = suite.request
     timeout = math.inf if asked.timeout is None else asked.timeout.total_seconds()
     return [
-        Prompt(case.prompt, asked.system, asked.temperature, asked.max_tokens, asked.seed, timeout) for case, _ in calls
+        Prompt(
+            case.prompt,
+            system=asked.system,
+            temperature=asked.temperature,
+            max_tokens=asked.max_tokens,
+            seed=asked.seed,
+            timeout=timeout,
+            tools=asked.tools,
+            must_call=asked.must_call,
+        )
+        for case, _ in calls
     ]
 
 

@@ -1,6 +1,6 @@
 """A suite as a value: the cases that a checkpoint is asked, and how."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -65,14 +65,27 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that a model may call; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How a model is asked in each case. `timeout`: of one call, where the provider's own is too long."""
+    """How a model is asked in each case. `timeout`: of one call, where the provider's own is too long. `must_call`: the
+    model has to call one of the `tools`.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int | None = None
     system: str | None = None
     timeout: timedelta | None = None
+    tools: tuple[Tool, ...] = ()
+    must_call: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

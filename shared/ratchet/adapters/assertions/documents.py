@@ -23,11 +23,11 @@ def _is_json(assertion: Assertion, answer: Answer) -> Found:
         value = parsed(answer.text)
     except ValueError:
         return Found(False)
-    return Found(not assertion.value or _valid(assertion.value, value))
+    return Found(not assertion.value or valid(assertion.value, value))
 
 
 def _contains_json(assertion: Assertion, answer: Answer) -> Found:
-    return Found(any(not assertion.value or _valid(assertion.value, value) for value in _objects(answer.text)))
+    return Found(any(not assertion.value or valid(assertion.value, value) for value in _objects(answer.text)))
 
 
 def _objects(text: str) -> Iterator[Any]:
@@ -56,7 +56,8 @@ def _pairs(text: str) -> tuple[dict[int, int], dict[int, int]]:
     return ends, {n: len(is_open) - k for k, n in enumerate(is_open)}
 
 
-def _valid(schema: Any, value: Any) -> bool:
+def valid(schema: Any, value: Any) -> bool:
+    """`schema`: a JSON Schema that fits, as a mapping or as YAML."""
     return bool(_validator(canonical(_mapping(schema))).is_valid(value))
 
 
@@ -75,9 +76,8 @@ def _mapping(schema: Any) -> Any:
     return yaml.safe_load(schema) if isinstance(schema, str) else schema
 
 
-def _schema_fits(value: Any) -> None:
-    if value is None:
-        return
+def schema_fits(value: Any) -> None:
+    """Raises: Unfit."""
     try:
         schema = _mapping(value)
     except yaml.YAMLError as exc:
@@ -94,6 +94,11 @@ def _schema_fits(value: Any) -> None:
         raise Unfit("has a JSON Schema that is none; mend it") from exc
 
 
+def _optional_schema_fits(value: Any) -> None:
+    if value is not None:
+        schema_fits(value)
+
+
 def _references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
@@ -105,6 +110,6 @@ def _references(value: Any) -> Iterator[str]:
 
 
 DOCUMENTS: Mapping[str, Kind] = {
-    "is-json": Kind(judge=_is_json, fits=_schema_fits),
-    "contains-json": Kind(judge=_contains_json, fits=_schema_fits),
+    "is-json": Kind(judge=_is_json, fits=_optional_schema_fits),
+    "contains-json": Kind(judge=_contains_json, fits=_optional_schema_fits),
 }

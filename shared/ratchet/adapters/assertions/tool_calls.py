@@ -1,10 +1,11 @@
-"""Which tools an answer calls, in the JSON of OpenAI, Anthropic or Google, or named plainly."""
+"""Which tools an answer calls, in the JSON of OpenAI, Anthropic or Google, or named plainly; and whether it may."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ratchet.adapters.assertions.documents import valid
 from ratchet.adapters.assertions.javascript import parsed, text_of, trimmed
-from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit
+from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit, no_value
 from ratchet.domain.suite import Assertion
 from ratchet.ports import Answer
 
@@ -85,4 +86,32 @@ def _tools_fit(value: Any) -> None:
         raise Unfit("needs the tools' names; write a list of them, or a text with commas")
 
 
-TOOL_CALLS: Mapping[str, Kind] = {"tool-call-f1": Kind(judge=_f1, fits=_tools_fit, threshold=1, at_most=1)}
+def _all_valid(assertion: Assertion, answer: Answer) -> Found:
+    """Whether it calls tools, each one that was offered, with arguments that fit. The value is what was offered: each
+    tool's JSON Schema, by its name.
+    """
+    try:
+        said = parsed(answer.text) if answer.called else None
+    except ValueError:
+        return Found(False)  # Python reads and writes a NaN, which is no JSON.
+    match said:
+        case [*made] | {"tool_calls": [*made]}:
+            return Found(bool(made) and all(_fits(assertion.value, call) for call in made))
+    return Found(False)
+
+
+def _fits(offered: Mapping[str, Any], call: Any) -> bool:
+    match call:
+        case {"function": {"name": str(name), "arguments": str(arguments)}} if name in offered:
+            try:
+                return valid(offered[name], parsed(arguments))
+            except ValueError:
+                return False
+    return False
+
+
+VALID_CALLS = "is-valid-openai-tools-call"
+TOOL_CALLS: Mapping[str, Kind] = {
+    "tool-call-f1": Kind(judge=_f1, fits=_tools_fit, threshold=1, at_most=1),
+    VALID_CALLS: Kind(judge=_all_valid, fits=no_value),
+}

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ratchet.adapters.assertions.grade import KINDS
 from ratchet.adapters.assertions.kinds import Kind, Unfit
+from ratchet.adapters.assertions.tool_calls import VALID_CALLS
 from ratchet.adapters.rules.reading import Model, Reader
 from ratchet.adapters.rules.templates import BadTemplate, render
 from ratchet.adapters.yaml_files import Where, did_you_mean, shown
@@ -20,7 +22,7 @@ _LATER = frozenset(
     """
     agent-rubric answer-relevance classifier contains-sql context-faithfulness
     context-recall context-relevance conversation-relevance factuality g-eval guardrails human is-sql
-    is-valid-function-call is-valid-openai-function-call is-valid-openai-tools-call llm-rubric max-score meteor
+    is-valid-function-call is-valid-openai-function-call llm-rubric max-score meteor
     model-graded-closedqa model-graded-factuality moderation perplexity perplexity-score pi search-rubric select-best
     similar similar:cosine similar:dot similar:euclidean skill-used trace-error-spans trace-span-count
     trace-span-duration trajectory:goal-success trajectory:step-count trajectory:tool-args-match
@@ -62,6 +64,9 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 class AssertReader(Reader):
+    offered: Mapping[str, Any] = MappingProxyType({})
+    """The JSON Schemas of the tools that the model may call, by their names."""
+
     def assertion(
         self, where: Where, item: Assert, variables: Mapping[str, Any], templates: Mapping[str, Assert]
     ) -> Assertion | None:
@@ -125,10 +130,20 @@ class AssertReader(Reader):
         value = self._value((*where, "value"), item.value, variables)
         if len(self.findings) == before:
             self._fits(where, base, kind, item, value)
+        if base == VALID_CALLS and len(self.findings) == before:
+            value = self._offered(place, type_)
         if len(self.findings) > before:
             return None
         found = Assertion(type=base, negated=type_ != base, value=value, threshold=item.threshold)
         return self._weighed(where, found, item, variables)
+
+    def _offered(self, where: Where, type_: str) -> Mapping[str, Any]:
+        if type_ != VALID_CALLS:
+            # promptfoo does not turn it around, so that it would say the opposite of what is written.
+            self.bad(where, f"`{type_}` says nothing: promptfoo reads it without its not-", "use not-tool-call-f1")
+        elif not self.offered:
+            self.bad(where, f"{type_} needs the tools that the model may call", "write them under request.tools")
+        return self.offered
 
     def _weighed(self, where: Where, found: Assertion, item: Assert, variables: Mapping[str, Any]) -> Assertion:
         metric = self.rendered((*where, "metric"), item.metric, variables)

@@ -26,17 +26,21 @@ _SOURCES = ("promptfoo", "tests", "openaiGraders")
 _OF_TEST = frozenset({"id", "description", "vars", "assert", "threshold", "metadata", "repeats"})
 _OF_CONFIG = frozenset({"prompts", "tests", "defaultTest", "assertionTemplates", "description", "tags"})
 _PLAIN = ("id", "description", "threshold", "repeats")
+_OF_TOOL = ("name", "description", "parameters")
 _OF_ASSERT = ("type", "value", "threshold", "weight", "metric", "assert")
 _ANOTHER_MEANING = frozenset({"transform", "contextTransform"})
 
 
 @dataclass
 class _Taken:
-    """What one file brings: tests, and perhaps a prompt and what each test has; and what was lost, how often."""
+    """What one file brings: tests, and perhaps a prompt, what each test has, and the tools that the model may call; and
+    what was lost, how often.
+    """
 
     tests: list[dict[str, Any]] = field(default_factory=list)
     prompts: list[Any] = field(default_factory=list)
     default: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
 
 
@@ -69,6 +73,8 @@ def expanded(document: Document, findings: list[Finding]) -> Document:
         spec.setdefault("prompts", taken.prompts)
         if taken.default:
             spec.setdefault("defaultTest", taken.default)
+        if taken.tools and isinstance(spec.setdefault("request", {}), dict):
+            spec["request"].setdefault("tools", taken.tools)
         findings.append(document.finding(where, *_told(_path(entry), taken), severity="note"))
     return Document(document.file, data, lines)
 
@@ -116,6 +122,7 @@ def _configuration(path: Path, content: Any) -> _Taken:
         raise Unread(f"{shown(path.name)} is no configuration of promptfoo", "name its tests: {tests: file}")
     taken = _Taken(prompts=list(content.get("prompts") or []))
     taken.lost.update(f"`{key}`" for key in content.keys() - _OF_CONFIG)
+    taken.tools = _tools(content.get("providers"), taken.lost)
     templates = content.get("assertionTemplates") or {}
     tests: list[Any] = []
     written = content.get("tests") or []
@@ -132,6 +139,28 @@ def _configuration(path: Path, content: Any) -> _Taken:
         kept = {key: default[key] for key in ("vars", "threshold") if default.get(key) is not None}
         taken.default = kept | ({"assert": asserts} if asserts else {})
     return taken
+
+
+def _tools(providers: Any, lost: Counter[str]) -> list[dict[str, Any]]:
+    """What promptfoo's providers offer the model, in OpenAI's form, where they all offer the same."""
+    entries = providers if isinstance(providers, list) else []
+    configs = [entry.get("config") for entry in entries if isinstance(entry, dict)]
+    offers = [config["tools"] for config in configs if isinstance(config, dict) and config.get("tools")]
+    if not offers:
+        return []
+    tools = [_tool(tool, lost) for tool in offers[0]] if isinstance(offers[0], list) else [None]
+    if any(offer != offers[0] for offer in offers) or None in tools:
+        lost["`tools` of a provider"] += 1
+        return []
+    return [tool for tool in tools if tool is not None]
+
+
+def _tool(tool: Any, lost: Counter[str]) -> dict[str, Any] | None:
+    function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+    if not isinstance(function, dict) or not {"name", "parameters"} <= function.keys():
+        return None
+    lost.update(f"`{key}` of a tool" for key in function.keys() - _OF_TOOL)
+    return {"type": "function", "function": {key: function[key] for key in _OF_TOOL if key in function}}
 
 
 def _take(taken: _Taken, tests: Sequence[Any], templates: Mapping[str, Any]) -> None:
@@ -211,7 +240,9 @@ def _trouble(item: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
         model = Assert.model_validate(item)
     except ValidationError:
         return "a value that does not fit"
-    AssertReader(Document("", {}, {}), findings).assertion((), model, variables, {})
+    reader = AssertReader(Document("", {}, {}), findings)
+    reader.offered = {"any": {}}  # Which tools there are, the whole suite says.
+    reader.assertion((), model, variables, {})
     return findings[0].what if findings else ""
 
 

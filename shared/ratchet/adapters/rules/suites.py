@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from ratchet.adapters.assertions.documents import schema_fits
+from ratchet.adapters.assertions.kinds import Unfit
 from ratchet.adapters.rules.asserts import Assert, AssertReader, plain
 from ratchet.adapters.rules.reading import NAME, Model, text_digest
 from ratchet.adapters.yaml_files import Where, shown
@@ -14,7 +16,7 @@ from ratchet.domain import suite as suites
 from ratchet.domain.codec import canonical
 from ratchet.domain.redaction import KINDS
 from ratchet.domain.spans import span_text
-from ratchet.domain.suite import Budget, Case, Suite
+from ratchet.domain.suite import Budget, Case, Suite, Tool
 
 
 def _words(text: str) -> frozenset[str]:
@@ -87,6 +89,21 @@ class Probe(Model):
     patience: str = Field(default="24h", description="For how long it may be silent, before the run is inconclusive.")
 
 
+class Function(Model):
+    """What a tool is called by, and what it is called with."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+    description: str = Field(default="", description="For the model: when to call it.")
+    parameters: dict[str, Any] = Field(description="The JSON Schema (draft 7) of its arguments.")
+
+
+class OfferedTool(Model):
+    """A function that the model may call, in OpenAI's form, for either provider."""
+
+    type: Literal["function"] = "function"
+    function: Function
+
+
 class Request(Model):
     """What each call says besides the prompt."""
 
@@ -99,6 +116,10 @@ class Request(Model):
     timeout: str | None = Field(
         default=None, description="Of one call, such as 8s; never longer than limits.provider_timeout."
     )
+    tools: Annotated[list[OfferedTool], Field(max_length=128)] = Field(
+        default=[], description="What the model may call. Nothing is ever carried out: the call itself is judged."
+    )
+    tool_choice: Literal["auto", "required"] = Field(default="auto", description="required: it has to call one.")
 
 
 class Keeping(Model):
@@ -184,6 +205,8 @@ class SuiteReader(AssertReader):
         if len(spec.tests) > MAX_CASES:
             self.bad(("spec", "tests"), f"there are more than {MAX_CASES} tests", "split the suite")
             return None
+        tools = self._tools(spec.request)
+        self.offered = {tool.name: tool.parameters for tool in tools}
         self.variables(("spec", "defaultTest", "vars"), spec.default_test.variables)
         self.fraction(("spec", "defaultTest", "threshold"), spec.default_test.threshold)
         cases = [self.case(n, test, spec) for n, test in enumerate(spec.tests)]
@@ -195,7 +218,7 @@ class SuiteReader(AssertReader):
         if not any(case.judged for case in cases) and len(self.findings) == before and cases:
             self.bad(("spec", "tests"), "no case of the suite could ever fail", "add an assert")
         self._few_metrics(cases)
-        budget, request, keep = self._budget(spec.run), self._request(spec.request), self._keep(spec.keep)
+        budget, request, keep = self._budget(spec.run), self._request(spec.request, tools), self._keep(spec.keep)
         patience = self._patience(spec.probe)
         if len(self.findings) > before:
             return None
@@ -215,7 +238,21 @@ class SuiteReader(AssertReader):
             keep=keep,
         )
 
-    def _request(self, written: Request) -> suites.Request:
+    def _tools(self, written: Request) -> tuple[Tool, ...]:
+        where: Where = ("spec", "request", "tools")
+        self.once(where, "tool", [tool.function.name for tool in written.tools])
+        for n, tool in enumerate(written.tools):
+            try:
+                schema_fits(tool.function.parameters)
+            except Unfit as exc:
+                what, _, mend = str(exc).partition("; ")
+                self.bad((*where, n, "function", "parameters"), f"the tool {what}", mend)
+        if written.tool_choice == "required" and not written.tools:
+            self.bad(("spec", "request", "toolChoice"), "there is no tool that could be required", "add tools")
+        functions = [tool.function for tool in written.tools]
+        return tuple(Tool(name=f.name, description=f.description, parameters=f.parameters) for f in functions)
+
+    def _request(self, written: Request, tools: tuple[Tool, ...]) -> suites.Request:
         timeout = self._span(("spec", "request", "timeout"), written.timeout)
         return suites.Request(
             max_tokens=written.max_tokens,
@@ -223,6 +260,8 @@ class SuiteReader(AssertReader):
             seed=written.seed,
             system=written.system,
             timeout=timeout,
+            tools=tools,
+            must_call=written.tool_choice == "required",
         )
 
     def _patience(self, probe: Probe) -> timedelta:
@@ -300,7 +339,13 @@ class SuiteReader(AssertReader):
 
 
 _LATER_IN_RUN: Mapping[str, Any] = {"order": "listed", "seed": 0, "budget": {"usd": None, "tokens": None, "wall": None}}
-_LATER_IN_REQUEST: Mapping[str, Any] = {"system": None, "seed": None, "timeout": None}
+_LATER_IN_REQUEST: Mapping[str, Any] = {
+    "system": None,
+    "seed": None,
+    "timeout": None,
+    "tools": [],
+    "toolChoice": "auto",
+}
 _LATER_IN_SPEC: Mapping[str, Any] = {
     "casePass": {"minPassRate": 1.0},
     "import": [],
