@@ -289,7 +289,7 @@ class CheckpointView:
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a model is asked in one smoke-test case. `timeout`: seconds, if less than the adapter's own. `must_call`: it
-    has to answer with a call of one of the `tools`.
+    has to answer with a call of one of the `tools`. `logprobs`: the answer's `logprob` is wanted.
     """
 
     text: str
@@ -300,6 +300,7 @@ class Prompt:
     timeout: float = math.inf
     tools: Sequence[Tool] = ()
     must_call: bool = False
+    logprobs: bool = False
 
 
 class Finish(StrEnum):
@@ -315,7 +316,8 @@ class Finish(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The model's own answer, cut to 16 KiB; `sha256` is over all of it. `usd`: what it cost, where that is known.
-    `called`: the text is the JSON of the tools that it calls, in OpenAI's form whoever the provider is.
+    `called`: the text is the JSON of the tools that it calls, in OpenAI's form whoever the provider is. `logprob`: the
+    mean of its tokens' log-probabilities, where the provider tells.
     """
 
     index: int
@@ -327,6 +329,7 @@ class Answer:
     tokens_out: int
     usd: float | None = None
     called: bool = False
+    logprob: float | None = None
 
 
 class Silence(StrEnum):

@@ -9,6 +9,7 @@ import random
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -238,6 +239,18 @@ def cost(chance: Chance) -> tuple[dict[str, Any], str]:
     return {"threshold": chance.choice([0.002, 0.0021] if chance.hit else [0.0019, 0.00199])}, "done"
 
 
+LOGPROBS = [-0.1, -0.7, -0.4]
+"""Their mean is -0.4: a perplexity of 1.4918, and a score of 0.4013."""
+
+
+def perplexity(chance: Chance) -> tuple[dict[str, Any], str]:
+    return {"threshold": chance.choice([1.4919, 1.5, 40] if chance.hit else [1.4918, 1, 0.3])}, "done"
+
+
+def perplexity_score(chance: Chance) -> tuple[dict[str, Any], str]:
+    return {"threshold": chance.choice([0.4013, 0.4, 0.01] if chance.hit else [0.4014, 0.5, 1])}, "done"
+
+
 DOCUMENTS = [
     ("<a/>", []), ("<a><b>1</b></a>", ["a.b", "a"]), ("<a><b>1</b><b>2</b></a>", ["a.b.1", "a.b"]),
     ('<a x="1">t<b/></a>', ["a.@_x", "a.b", "a.#text"]), ('<?xml version="1.0"?>\n<r><i>é 😀</i></r>', ["r.i"]),
@@ -383,6 +396,8 @@ MAKERS: Mapping[str, Make] = {
     "word-count": word_count,
     "is-refusal": is_refusal,
     "finish-reason": finish_reason,
+    "perplexity": perplexity,
+    "perplexity-score": perplexity_score,
     "latency": latency,
     "cost": cost,
     "is-xml": is_xml,
@@ -401,6 +416,7 @@ def one(chance: Chance, type_: str) -> Pair:
     written, output = MAKERS[type_.removeprefix("not-")](chance)
     tools = written.pop("tools", [])
     said = {"output": output, "latencyMs": 100, "finishReason": "stop", "cost": 0.002, "tools": tools}
+    said |= {"logProbs": LOGPROBS}
     return {"type": type_, **written}, said
 
 
@@ -452,7 +468,7 @@ def ours(case: Mapping[str, Any]) -> dict[str, Any]:
     called = not isinstance(case["output"], str)
     text = json.dumps(case["output"]) if called else case["output"]
     sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    answer = Answer(0, text, Finish.STOP, sha256, case["latencyMs"], 1, 1, case.get("cost"), called)
+    answer = Answer(0, text, Finish.STOP, sha256, case["latencyMs"], 1, 1, case.get("cost"), called, fmean(LOGPROBS))
     found = grade(made, answer)
     passed = found.outcome in (CaseOutcome.PASS, CaseOutcome.UNJUDGED)
     return {"pass": passed, "score": found.score, "metrics": dict(found.metrics)}

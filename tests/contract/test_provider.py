@@ -510,6 +510,28 @@ def test_what_is_no_list_of_calls_is_no_call(tools: Any) -> None:
     assert (answer.text, answer.called) == ("Booked.", False)
 
 
+def test_how_probable_its_tokens_were_is_asked_where_it_is_judged_and_told_as_a_mean(side: Side) -> None:
+    logprobs = {"content": [{"token": "a", "logprob": -0.25}, {"token": "b", "logprob": -0.75}]}
+    choice = side.good["choices"][0] | {"logprobs": logprobs} if side is OPENAI else {}
+    body = side.good | {"choices": [choice]} if side is OPENAI else side.good
+    with scripted(Say(body)) as script:
+        port = side.at(script.url)
+        ((answer,),) = port.generate(side.target, [Prompt("?", logprobs=True)], 1, 5)
+        ask_all(port, side.target)
+    wanted, other = (json.loads(asked.body) for asked in script.asked)
+    assert ("logprobs" in wanted, "logprobs" in other) == (side is OPENAI, False)
+    assert isinstance(answer, Answer)
+    assert answer.logprob == (-0.5 if side is OPENAI else -0.02)
+
+
+@pytest.mark.parametrize("told", [None, {}, {"content": None}, {"content": []}, {"content": [{"logprob": "x"}]}])
+def test_log_probabilities_that_are_none_are_not_known(told: Any) -> None:
+    choice = OPENAI.good["choices"][0] | {"logprobs": told}
+    with scripted(Say(OPENAI.good | {"choices": [choice]})) as script:
+        (answer,) = ask_all(OPENAI.at(script.url), OPENAI.target)
+    assert (answer.finish, answer.logprob) == (Finish.STOP, None)
+
+
 def test_a_blocked_answer_calls_nothing(side: Side) -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "content_filter"}]}

@@ -18,6 +18,7 @@ from fuzz.doors import JOB, NOW, OPENAI_JOB, PAYLOADS, WIRE, envelopes
 from fuzz.requests import parse as request_of
 from fuzz.target import CANARY, Check, Target, parser, timed
 from ratchet.adapters import calls
+from ratchet.adapters.assertions.facts import LOGPROBS
 from ratchet.adapters.assertions.grade import KINDS, grade
 from ratchet.adapters.assertions.kinds import Unfit
 from ratchet.adapters.assertions.tool_calls import VALID_CALLS
@@ -148,7 +149,7 @@ def _assertion(data: bytes) -> None:
     kind, rest = _chosen(tuple(sorted(KINDS)), data)
     value, _, said = rest.partition(b"\0")
     given: str | None = text(value).encode("utf-8", "replace").decode()
-    if kind in ("is-refusal", "latency", "cost", VALID_CALLS):
+    if kind in ("is-refusal", "latency", "cost", *LOGPROBS, VALID_CALLS):
         given = None
     KINDS[kind].fits(given)
     compared: Any = {"book": {"required": ["seats"]}} if kind == VALID_CALLS else given
@@ -160,7 +161,7 @@ def _assertion(data: bytes) -> None:
         case = Case(
             id="c", prompt="p", asserts=(Assertion(type=kind, value=compared, threshold=threshold, negated=negated),)
         )
-        found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1, called=kind == VALID_CALLS))
+        found = grade(case, Answer(0, answered, Finish.STOP, digest, 1, 1, 1, called=kind == VALID_CALLS, logprob=-1.0))
         assert 0 <= found.score <= 1
         assert CANARY not in found.reason
 

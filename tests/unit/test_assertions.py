@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +153,22 @@ def test_latency_may_be_as_long_as_its_threshold(latency_ms: int, expected: Case
     assert outcome(assertion("latency", threshold=1000), "x", latency_ms=latency_ms) is expected
     turned = FAIL if expected is PASS else PASS
     assert outcome(assertion("not-latency", threshold=1000), "x", latency_ms=latency_ms) is turned
+
+
+@pytest.mark.parametrize(
+    ("type_", "known", "why"),
+    [
+        ("cost", {"usd": 0.01}, "its cost is not known: prices in ratchet.yaml lack the base model"),
+        ("perplexity", {"logprob": -0.1}, "the provider told no log-probabilities"),
+        ("not-perplexity-score", {"logprob": -9.0}, "the provider told no log-probabilities"),
+    ],
+)
+def test_what_is_not_known_of_an_answer_is_an_error_and_never_a_pass(type_: str, known: Any, why: str) -> None:
+    judged = case(
+        assertion("contains", "x"), assertion(type_, threshold=2.0 if type_ != "not-perplexity-score" else 0.5)
+    )
+    assert grade(judged, answer("x")) == Grade(ERROR, f"c-1: {why}", 0.0)
+    assert grade(judged, replace(answer("x"), **known)).outcome is PASS
 
 
 @pytest.mark.parametrize("finish", [Finish.EMPTY, Finish.BLOCKED])

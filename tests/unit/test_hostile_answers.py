@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.adapters.assertions.facts import FACTS
 from ratchet.adapters.assertions.grade import KINDS, TEXT_LIMIT, grade
 from ratchet.adapters.assertions.tool_calls import VALID_CALLS
 from ratchet.domain.records import CaseOutcome
@@ -77,6 +78,8 @@ VALUES: dict[str, list[Any]] = {
     "is-valid-openai-tools-call": [{}, {"a": {"pattern": "(a+)+$"}}],
     "latency": [None],
     "levenshtein": [LONG, "a" * TEXT_LIMIT],
+    "perplexity": [None],
+    "perplexity-score": [None],
     "regex": ["(a+)+$", "(a|aa)*b", "([a-z]+)*!$", r"(\w+\s?)*$", "(x*)*y"],
     "rouge-n": [LONG, "a a a"],
     "starts-with": ["b"],
@@ -95,9 +98,9 @@ def test_a_hostile_answer_is_judged_soon_and_in_little_memory(kind: str) -> None
     for name, said in HOSTILE.items():
         text = said.encode("utf-8", "replace")[:TEXT_LIMIT].decode("utf-8", "ignore")
         sha256, called = hashlib.sha256(text.encode()).hexdigest(), kind == VALID_CALLS
-        answer = Answer(0, text, Finish.STOP, sha256, 10, 1, 1, usd=0.1, called=called)
+        answer = Answer(0, text, Finish.STOP, sha256, 10, 1, 1, usd=0.1, called=called, logprob=-1e9)
         for value in VALUES[kind]:
-            threshold = 1.0 if kind in ("cost", "latency") else None
+            threshold = 1.0 if kind in FACTS else None
             item = Assertion(type=kind, negated=False, value=value, threshold=threshold)
             began = time.process_time()
             found = grade(Case(id="c", prompt="p", asserts=(item,)), answer)

@@ -73,6 +73,14 @@ def asserted(suite: Suite) -> list[list[tuple[str, Any]]]:
     return [[(item.type, item.value) for item in case.asserts] for case in suite.cases]
 
 
+def test_what_is_kept_and_could_never_fail_is_told_of(folders: Folders) -> None:
+    given(folders, "{tests: evals/t.csv}", t_csv="q,__expected\nHi,icontains:hello\nHo,fn:x\nHa,\n")
+    (folders[1] / "s.yaml").write_text((folders[1] / "s.yaml").read_text() + '  prompts: ["{{q}}"]\n')
+    assert [case.judged for case in loaded(folders).cases] == [True, False, False]
+    kept = "3 cases, 2 of them without assertions, 1 icontains"
+    assert notes(folders) == [f"suites/s.yaml:5: evals/t.csv: kept {kept}, lost javascript"]
+
+
 CALLER = """\
 prompts: ["{{q}}"]
 providers:
@@ -91,7 +99,7 @@ def test_tools_that_all_providers_offer_are_taken_over(folders: Folders) -> None
     assert suite.request.tools == (Tool(name="book", description="", parameters={"type": "object"}),)
     assert asserted(suite) == [[("is-valid-openai-tools-call", {"book": {"type": "object"}})]]
     (note,) = notes(folders)
-    assert note.endswith("1 case with 1 assertion, lost: `providers`, `strict` of a tool")
+    assert note.endswith("kept 1 case, 1 is-valid-openai-tools-call, lost `providers`, `strict` of a tool")
 
 
 @pytest.mark.parametrize("tools", ["file://tools.yaml", "{functionDeclarations: [{name: book}]}", "7"])
@@ -133,7 +141,8 @@ def test_a_configuration_of_promptfoo_is_taken_over_and_its_note_says_what_was_l
     assert [(item.type, item.value) for item in suite.cases[0].asserts[3].of] == [("contains", "a")]
     assert asserted(suite)[2] == [("is-refusal", None), ("contains", "en")]
     assert notes(folders) == [
-        "suites/s.yaml:5: evals/pf.yaml: 6 cases with 8 assertions, lost: `options` of a test, `providers`, "
+        "suites/s.yaml:5: evals/pf.yaml: kept 6 cases, 1 assert-set, 5 contains, 1 icontains, 1 not-is-refusal, "
+        "1 word-count, lost `options` of a test, `providers`, "
         "a case that reads a file, javascript, llm-rubric, 4 regex: regex has a pattern that is refused: "
         "it looks around, and RE2 cannot, similar"
     ]
@@ -145,8 +154,8 @@ def test_a_variable_that_the_loader_would_refuse_loses_its_case_and_not_the_file
     (folders[1] / "s.yaml").write_text((folders[1] / "s.yaml").read_text() + '  prompts: ["{{q}}"]\n')
     assert [case.prompt for case in loaded(folders).cases] == ["Hi"]
     assert notes(folders) == [
-        "suites/s.yaml:5: evals/t.csv: 1 case with 1 assertion, "
-        "lost: a case: a template inside a variable is not supported yet"
+        "suites/s.yaml:5: evals/t.csv: kept 1 case, 1 icontains, "
+        "lost a case: a template inside a variable is not supported yet"
     ]
 
 
@@ -179,7 +188,8 @@ def test_promptfoos_csv_is_taken_over_with_its_compact_assertions(folders: Folde
     ]  # fmt: skip
     assert [(item.type, item.value) for item in second.asserts] == [("contains-any", '"a, b",c')]
     assert [(item.type, item.value) for item in third.asserts] == [("equals", "Hello there")]
-    assert notes(folders) == ["suites/s.yaml:5: evals/t.csv: 3 cases with 4 assertions, lost: javascript"]
+    kept = "3 cases, 1 contains-any, 1 equals, 1 icontains, 1 rouge-n"
+    assert notes(folders) == [f"suites/s.yaml:5: evals/t.csv: kept {kept}, lost javascript"]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +256,8 @@ def test_openais_graders_judge_each_item(folders: Folders) -> None:
         ("equals", True, 1.0),
     ]
     assert notes(folders) == [
-        "suites/s.yaml:5: evals/g.json: 2 cases with 6 assertions, lost: the grader multi, the grader score_model, "
+        "suites/s.yaml:5: evals/g.json: kept 2 cases, 2 assert-set, 2 equals, 2 icontains, 2 not-equals, 2 rouge-n, "
+        "lost the grader multi, the grader score_model, "
         "the grader string_check, the grader text_similarity by cosine"
     ]
 

@@ -80,6 +80,9 @@ SUITE_REFUSALS: list[tuple[str, str, str]] = [
     (ASSERT, "{type: latency}", "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
     (ASSERT, "{type: latency, threshold: 0}",
      "8: latency has no threshold above 0, add threshold: 5000, in milliseconds"),
+    (ASSERT, "{type: perplexity}", "8: perplexity has no threshold above 0, add threshold: 5"),
+    (ASSERT, "{type: perplexity-score, threshold: 1.5}",
+     "8: no score reaches 1.5: scores are from 0 to 1, write one of them, such as 0.8"),
     (ASSERT, "{type: contains}", "8: contains has no value, add a value"),
     (ASSERT, '{type: contains, value: ""}', "8: contains needs a text or a number, write one that is not empty"),
     (ASSERT, "{type: contains, value: hi, threshold: 0.5}",
@@ -212,6 +215,15 @@ def test_a_case_has_the_tags_of_its_metadata_in_order(folders: Folders) -> None:
 def test_a_suite_without_tags_has_the_digest_that_it_had_before_there_were_any(folders: Folders) -> None:
     digest = load_rules(*folders).suites["core"].digest
     assert digest == "d2f07fdd93ca68b6d0879306c22f36b876bdc3d3d57b1b663d4287e3d76e902d"
+
+
+def test_log_probabilities_are_asked_for_where_something_judges_them(folders: Folders) -> None:
+    judged = "{type: assert-set, assert: [{type: perplexity, threshold: 3}]}"
+    for assertion, wanted in ((ASSERT, False), (judged, True), ("{type: not-perplexity-score, threshold: 0.4}", True)):
+        (folders[1] / "s.yaml").write_text(SUITE.replace(ASSERT, assertion))
+        suite = load_rules(*folders).suites["core"]
+        assert suite.request.logprobs is wanted
+        assert suite_from_text(suite.text) == suite
 
 
 def test_a_template_stands_for_the_assertion_that_refers_to_it(folders: Folders) -> None:

@@ -171,7 +171,15 @@ def calling(said: str, tools: Sequence[Any]) -> str:
 
 
 def answer(
-    index: int, said: str, ended: Finish, *, began: float, tokens_in: object, tokens_out: object, called: bool = False
+    index: int,
+    said: str,
+    ended: Finish,
+    *,
+    began: float,
+    tokens_in: object,
+    tokens_out: object,
+    called: bool,
+    logprob: float | None,
 ) -> Answer:
     """An answer of the model, kept to 16 KiB, with the hash of all of it. Of a blocked one, no text is believed."""
     kept = "" if ended is Finish.BLOCKED else said
@@ -186,6 +194,7 @@ def answer(
         tokens_in=whole(tokens_in) or 0,
         tokens_out=whole(tokens_out) or 0,
         called=called and bool(kept),
+        logprob=logprob,
     )
 
 

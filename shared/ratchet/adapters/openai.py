@@ -151,6 +151,7 @@ class OpenAIProvider:
             **({} if prompt.seed is None else {"seed": prompt.seed}),
             **({"tools": list(map(_tool, prompt.tools))} if prompt.tools else {}),
             **({"tool_choice": "required"} if prompt.must_call else {}),
+            **({"logprobs": True} if prompt.logprobs else {}),
         }
         began = time.monotonic()
         # `chat.completions.create` checks what we wrote and rebuilds what came, unvalidated: a third of a call's work.
@@ -165,6 +166,7 @@ class OpenAIProvider:
             called = isinstance(tools, list) and bool(tools)
             if called:
                 said = calls.calling(said, tools)
+            logprob = _mean((choice.get("logprobs") or {}).get("content"))
             tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
         except calls.NONSENSE as exc:
             raise calls.unusable() from exc
@@ -182,6 +184,7 @@ class OpenAIProvider:
             tokens_in=tokens[0],
             tokens_out=tokens[1],
             called=called and ended is not Finish.REFUSED,
+            logprob=logprob,
         )
 
     def get_default(self, model: str) -> str | None:  # noqa: ARG002 (the port's signature)
@@ -229,6 +232,13 @@ class OpenAIProvider:
             raise calls.transport_failure(exc.__cause__) from exc
         except openai.OpenAIError as exc:
             raise calls.unusable() from exc
+
+
+def _mean(tokens: Any) -> float | None:
+    """The mean log-probability of what `logprobs.content` lists; None where that is nothing, or no list of numbers."""
+    found = [calls.number(token["logprob"]) for token in tokens or ()]
+    numbers = [value for value in found if value is not None]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(found) else None
 
 
 def _tool(tool: Tool) -> Mapping[str, Any]:

@@ -210,6 +210,8 @@ class VertexProvider:
             tokens_in=usage and usage.prompt_token_count,
             tokens_out=spent,
             called=bool(called),
+            # Told unasked; to ask for those of each token is refused by some models.
+            logprob=calls.number(candidate.avg_logprobs),
         )
 
     def get_default(self, model: str) -> str | None:

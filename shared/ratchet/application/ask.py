@@ -119,6 +119,7 @@ def prompts(suite: Suite, calls: Sequence[tuple[Case, int]]) -> list[Prompt]:
             timeout=timeout,
             tools=asked.tools,
             must_call=asked.must_call,
+            logprobs=asked.logprobs,
         )
         for case, _ in calls
     ]

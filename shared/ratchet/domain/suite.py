@@ -76,7 +76,7 @@ class Tool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """How a model is asked in each case. `timeout`: of one call, where the provider's own is too long. `must_call`: the
-    model has to call one of the `tools`.
+    model has to call one of the `tools`. `logprobs`: how probable its tokens were is judged, too.
     """
 
     max_tokens: int = 256
@@ -86,6 +86,7 @@ class Request:
     timeout: timedelta | None = None
     tools: tuple[Tool, ...] = ()
     must_call: bool = False
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ratchet.adapters.assertions.documents import DOCUMENTS
+from ratchet.adapters.assertions.facts import FACTS, unknown
 from ratchet.adapters.assertions.kinds import Kind
 from ratchet.adapters.assertions.likeness import LIKENESS
 from ratchet.adapters.assertions.markup import MARKUP
@@ -20,17 +21,17 @@ from ratchet.domain.suite import Assertion, Case
 from ratchet.ports import Answer, Finish
 
 TEXT_LIMIT = 16 * 1024
-KINDS: Mapping[str, Kind] = {**TEXTS, **LIKENESS, **DOCUMENTS, **MARKUP, **TOOL_CALLS}
-_NEED_NO_TEXT = frozenset({"latency", "cost", "finish-reason"})
+KINDS: Mapping[str, Kind] = {**TEXTS, **LIKENESS, **DOCUMENTS, **MARKUP, **TOOL_CALLS, **FACTS}
 
 
 def grade(case: Case, answer: Answer) -> Grade:
     """What all of a case's assertions come to. The reason names what failed by type, place and case."""
     if answer.finish in (Finish.EMPTY, Finish.BLOCKED):
         return _error(case, f"the answer is {answer.finish}")
-    if answer.usd is None and any(each.type == "cost" for each in _all(case.asserts)):
-        return _error(case, "its cost is not known: prices in ratchet.yaml lack the base model")
-    if _cut(answer) and any(each.type not in _NEED_NO_TEXT for each in _all(case.asserts)):
+    missing = next(filter(None, (unknown(each.type, answer) for each in _all(case.asserts))), "")
+    if missing:
+        return _error(case, missing)
+    if _cut(answer) and any(each.type not in FACTS for each in _all(case.asserts)):
         return _error(case, "the answer is longer than 16 KiB")
     try:
         parts = [_part(assertion, answer, f"[{n}]") for n, assertion in enumerate(case.asserts)]

@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ratchet.adapters.assertions.javascript import parsed, same, text_of, trimmed, units, words
-from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit, no_value, one_of, one_text, text
+from ratchet.adapters.assertions.kinds import Found, Kind, Unfit, limit, no_value, one_text, text
 from ratchet.adapters.assertions.patterns import BadPattern, pattern
 from ratchet.adapters.assertions.refusals import is_refusal
 from ratchet.domain.suite import Assertion
-from ratchet.ports import Answer, Finish
-
-_FINISHED = {Finish.STOP: "stop", Finish.REFUSED: "stop", Finish.LENGTH: "length"}
+from ratchet.ports import Answer
 
 
 def _equals(assertion: Assertion, answer: Answer) -> Found:
@@ -151,18 +149,6 @@ def _is_refusal(_: Assertion, answer: Answer) -> Found:
     return Found(is_refusal(answer.text))
 
 
-def _finish_reason(assertion: Assertion, answer: Answer) -> Found:
-    return Found(_FINISHED.get(answer.finish) == assertion.value.lower())
-
-
-def _latency(assertion: Assertion, answer: Answer) -> Found:
-    return Found(answer.latency_ms <= limit(assertion))
-
-
-def _cost(assertion: Assertion, answer: Answer) -> Found:
-    return Found(answer.usd is not None and answer.usd <= limit(assertion))
-
-
 def _any_value(value: Any) -> None:
     """`equals` takes every value that is written, an empty text and null among them."""
 
@@ -180,7 +166,4 @@ TEXTS: Mapping[str, Kind] = {
     "levenshtein": Kind(judge=_levenshtein, fits=_levenshtein_fits, threshold=5),
     "word-count": Kind(judge=_word_count, fits=_word_count_fits),
     "is-refusal": Kind(judge=_is_refusal, fits=no_value),
-    "finish-reason": Kind(judge=_finish_reason, fits=one_of(frozenset(_FINISHED.values()))),
-    "latency": Kind(judge=_latency, fits=no_value, required="5000, in milliseconds"),
-    "cost": Kind(judge=_cost, fits=no_value, required="0.002, in USD"),
 }

@@ -23,7 +23,7 @@ _LATER = frozenset(
     agent-rubric answer-relevance classifier contains-sql context-faithfulness
     context-recall context-relevance conversation-relevance factuality g-eval guardrails human is-sql
     is-valid-function-call is-valid-openai-function-call llm-rubric max-score meteor
-    model-graded-closedqa model-graded-factuality moderation perplexity perplexity-score pi search-rubric select-best
+    model-graded-closedqa model-graded-factuality moderation pi search-rubric select-best
     similar similar:cosine similar:dot similar:euclidean skill-used trace-error-spans trace-span-count
     trace-span-duration trajectory:goal-success trajectory:step-count trajectory:tool-args-match
     trajectory:tool-sequence trajectory:tool-used

@@ -7,7 +7,7 @@ lost by type. The suite then holds the cases themselves, so that its text is all
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,12 +80,20 @@ def expanded(document: Document, findings: list[Finding]) -> Document:
 
 
 def _told(path: str, taken: _Taken) -> tuple[str, str]:
-    asserts = sum(len(test.get("assert", ())) for test in [taken.default, *taken.tests])
-    lost = ", ".join(f"{count} {what}" if count > 1 else what for what, count in sorted(taken.lost.items()))
+    """What was kept and what was lost, by type."""
+    types = [f"{count} {type_}" for type_, count in sorted(Counter(_types([taken.default, *taken.tests])).items())]
+    bare = 0 if taken.default.get("assert") else sum(not test["assert"] for test in taken.tests)
     cases = len(taken.tests)
-    what = f"{shown(path)}: {cases} case{'' if cases == 1 else 's'}"
-    what += f" with {asserts} assertion{'' if asserts == 1 else 's'}"
-    return what, f"lost: {lost}" if lost else "nothing lost"
+    kept = [f"{cases} case{'' if cases == 1 else 's'}", *([f"{bare} of them without assertions"] if bare else [])]
+    lost = [f"{count} {what}" if count > 1 else what for what, count in sorted(taken.lost.items())]
+    return f"{shown(path)}: kept {', '.join([*kept, *types])}", f"lost {', '.join(lost) or 'nothing'}"
+
+
+def _types(holders: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for holder in holders:
+        for item in holder.get("assert", ()):
+            yield item["type"]
+            yield from _types([item])
 
 
 def _path(entry: Mapping[str, Any]) -> str:

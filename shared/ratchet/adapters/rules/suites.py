@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from ratchet.adapters.assertions.documents import schema_fits
+from ratchet.adapters.assertions.facts import LOGPROBS
 from ratchet.adapters.assertions.kinds import Unfit
 from ratchet.adapters.rules.asserts import Assert, AssertReader, plain
 from ratchet.adapters.rules.reading import NAME, Model, text_digest
@@ -218,7 +220,9 @@ class SuiteReader(AssertReader):
         if not any(case.judged for case in cases) and len(self.findings) == before and cases:
             self.bad(("spec", "tests"), "no case of the suite could ever fail", "add an assert")
         self._few_metrics(cases)
-        budget, request, keep = self._budget(spec.run), self._request(spec.request, tools), self._keep(spec.keep)
+        logprobs = any(each.type in LOGPROBS for case in cases for item in case.asserts for each in (item, *item.of))
+        request = replace(self._request(spec.request), tools=tools, logprobs=logprobs)
+        budget, keep = self._budget(spec.run), self._keep(spec.keep)
         patience = self._patience(spec.probe)
         if len(self.findings) > before:
             return None
@@ -252,7 +256,7 @@ class SuiteReader(AssertReader):
         functions = [tool.function for tool in written.tools]
         return tuple(Tool(name=f.name, description=f.description, parameters=f.parameters) for f in functions)
 
-    def _request(self, written: Request, tools: tuple[Tool, ...]) -> suites.Request:
+    def _request(self, written: Request) -> suites.Request:
         timeout = self._span(("spec", "request", "timeout"), written.timeout)
         return suites.Request(
             max_tokens=written.max_tokens,
@@ -260,7 +264,6 @@ class SuiteReader(AssertReader):
             seed=written.seed,
             system=written.system,
             timeout=timeout,
-            tools=tools,
             must_call=written.tool_choice == "required",
         )
 
