@@ -524,7 +524,11 @@ def test_how_probable_its_tokens_were_is_asked_where_it_is_judged_and_told_as_a_
     assert answer.logprob == (-0.5 if side is OPENAI else -0.02)
 
 
-@pytest.mark.parametrize("told", [None, {}, {"content": None}, {"content": []}, {"content": [{"logprob": "x"}]}])
+@pytest.mark.parametrize(
+    "told",
+    [None, {}, [], "x", {"content": None}, {"content": []}, {"content": 7}, {"content": [7]}, {"content": [{}]},
+     {"content": [{"logprob": "x"}]}, {"content": [{"logprob": -1}, {"logprob": None}]}],
+)  # fmt: skip
 def test_log_probabilities_that_are_none_are_not_known(told: Any) -> None:
     choice = OPENAI.good["choices"][0] | {"logprobs": told}
     with scripted(Say(OPENAI.good | {"choices": [choice]})) as script:

@@ -102,7 +102,17 @@ def test_tools_that_all_providers_offer_are_taken_over(folders: Folders) -> None
     assert note.endswith("kept 1 case, 1 is-valid-openai-tools-call, lost `providers`, `strict` of a tool")
 
 
-@pytest.mark.parametrize("tools", ["file://tools.yaml", "{functionDeclarations: [{name: book}]}", "7"])
+@pytest.mark.parametrize(
+    "tools",
+    [
+        "file://tools.yaml",
+        "{functionDeclarations: [{name: book}]}",
+        "7",
+        TOOL.replace("parameters", "schema"),
+        TOOL.replace("book", "book it"),
+        TOOL.replace("object", "thing"),
+    ],
+)
 def test_tools_in_another_form_are_lost_and_what_judges_them_says_where_to_write_them(
     folders: Folders, tools: str
 ) -> None:

@@ -166,7 +166,7 @@ class OpenAIProvider:
             called = isinstance(tools, list) and bool(tools)
             if called:
                 said = calls.calling(said, tools)
-            logprob = _mean((choice.get("logprobs") or {}).get("content"))
+            logprob = _mean(choice.get("logprobs"))
             tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
         except calls.NONSENSE as exc:
             raise calls.unusable() from exc
@@ -234,11 +234,13 @@ class OpenAIProvider:
             raise calls.unusable() from exc
 
 
-def _mean(tokens: Any) -> float | None:
+def _mean(logprobs: Any) -> float | None:
     """The mean log-probability of what `logprobs.content` lists; None where that is nothing, or no list of numbers."""
-    found = [calls.number(token["logprob"]) for token in tokens or ()]
-    numbers = [value for value in found if value is not None]
-    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(found) else None
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    listed = tokens if isinstance(tokens, list) else []
+    numbers = [calls.number(token.get("logprob") if isinstance(token, dict) else None) for token in listed]
+    known = [number for number in numbers if number is not None]
+    return sum(known) / len(known) if known and len(known) == len(listed) else None
 
 
 def _tool(tool: Tool) -> Mapping[str, Any]:

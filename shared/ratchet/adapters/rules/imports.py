@@ -15,10 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ratchet.adapters.assertions.documents import schema_fits
 from ratchet.adapters.assertions.grade import KINDS
+from ratchet.adapters.assertions.kinds import Unfit
 from ratchet.adapters.rules.asserts import SET, TEMPLATES, Assert, AssertReader
 from ratchet.adapters.rules.foreign import Unread, graded, of_csv
-from ratchet.adapters.rules.suites import SuiteReader
+from ratchet.adapters.rules.suites import OfferedTool, SuiteReader
 from ratchet.adapters.yaml_files import MAX_BYTES, BadYaml, Document, Finding, read, shown
 
 KEY = "import"
@@ -165,10 +167,16 @@ def _tools(providers: Any, lost: Counter[str]) -> list[dict[str, Any]]:
 
 def _tool(tool: Any, lost: Counter[str]) -> dict[str, Any] | None:
     function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
-    if not isinstance(function, dict) or not {"name", "parameters"} <= function.keys():
+    if not isinstance(function, dict):
         return None
-    lost.update(f"`{key}` of a tool" for key in function.keys() - _OF_TOOL)
-    return {"type": "function", "function": {key: function[key] for key in _OF_TOOL if key in function}}
+    taken = {"type": "function", "function": {key: function[key] for key in _OF_TOOL if key in function}}
+    try:
+        OfferedTool.model_validate(taken)
+        schema_fits(function["parameters"])
+    except (ValidationError, Unfit):
+        return None
+    lost.update(f"`{key}` of a tool" for key in function.keys() - set(_OF_TOOL))
+    return taken
 
 
 def _take(taken: _Taken, tests: Sequence[Any], templates: Mapping[str, Any]) -> None:
