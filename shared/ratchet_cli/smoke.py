@@ -27,6 +27,7 @@ _ROUNDS = 3
 _LONGEST_WAIT = 30.0
 _NOT_ASKED = "not asked, as nothing was answered"
 _LEVEL = 0.9
+_JUNIT = {CaseOutcome.FAIL: "failure", CaseOutcome.ERROR: "error", CaseOutcome.UNJUDGED: "skipped"}
 _SECONDS = 3600.0
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
@@ -219,9 +220,10 @@ def render(tested: Tested) -> str:
     if summary is not None:
         cost = "" if summary.usd is None else f"   {summary.usd:.4f} USD"
         sure = wilson(summary.cases_passed, summary.cases, _LEVEL)
+        bare = f"   {summary.unjudged} more without a verdict" if summary.unjudged else ""
         always = "" if summary.repeats < 2 else f"   {summary.always_passed}/{summary.cases} in all repeats"
         lines += [
-            f"  {summary.cases_passed}/{summary.cases} cases pass   score {summary.score:.3f}"
+            f"  {summary.cases_passed}/{summary.cases} cases pass{bare}   score {summary.score:.3f}"
             f"   p50 {summary.latency_p50_ms} ms   p95 {summary.latency_p95_ms} ms"
             f"   {summary.tokens_in + summary.tokens_out} tokens{cost}",
             f"  pass rate {sure.low:.3f} to {sure.high:.3f} ({_LEVEL:.0%} Wilson){always}   answers: "
@@ -285,6 +287,7 @@ def junit(tested: Sequence[Tested]) -> str:
             tests=str(len(each.results) + len(each.silent)),
             failures=str(failed),
             errors=str(errors),
+            skipped=str(sum(not _judged(found) for found in each.results)),
         )
         for found in each.results:
             case = ElementTree.SubElement(
@@ -294,9 +297,8 @@ def junit(tested: Sequence[Tested]) -> str:
                 name=f"{found.case} #{found.repeat + 1}",
                 time=f"{found.latency_ms / 1000:.3f}",
             )
-            if found.outcome in (CaseOutcome.FAIL, CaseOutcome.ERROR):
-                kind = "failure" if found.outcome is CaseOutcome.FAIL else "error"
-                ElementTree.SubElement(case, kind, message=found.reason)
+            if found.outcome is not CaseOutcome.PASS:
+                ElementTree.SubElement(case, _JUNIT[found.outcome], message=found.reason or "nothing judges it")
         for name, why in sorted(each.silent.items()):
             case = ElementTree.SubElement(suite, "testcase", classname=each.suite.name, name=name)
             ElementTree.SubElement(case, "error", message=f"not answered: {why}")

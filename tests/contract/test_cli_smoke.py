@@ -110,6 +110,20 @@ def test_a_target_of_either_provider_is_tested_without_any_store(home: tuple[Hom
     assert not where.database.exists()
 
 
+def test_a_case_without_assertions_is_asked_and_told_of_and_counts_for_nothing(home: tuple[Home, Sim]) -> None:
+    where, _ = home
+    bare = SUITE + '    - {id: bare, vars: {q: "Anything else?"}}\n'
+    (where.folder / "suites" / "core.yaml").write_text(bare)
+    junit = where.folder / "junit.xml"
+    good = ran(where, "--target", TARGETS[200], "--junit", str(junit))
+    assert good.exit_code == 0, good.output
+    (told,) = ElementTree.fromstring(junit.read_text())
+    assert (told.get("tests"), told.get("failures"), told.get("skipped")) == ("10", "0", "2")
+    assert [case.get("name") for case in told if case.find("skipped") is not None] == ["bare #1", "bare #2"]
+    assert "\n  4/4 cases pass   1 more without a verdict   score 1.000" in good.output
+    assert "answers: 10 ok\n" in good.output
+
+
 def test_a_checkpoint_is_compared_with_what_serves_case_by_case(home: tuple[Home, Sim]) -> None:
     where, _ = home
     recorded(where)
