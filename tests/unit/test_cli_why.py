@@ -2,12 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ratchet.application.state import find_all
 from ratchet.domain.events import Verb
-from ratchet.domain.records import JobState
+from ratchet.domain.records import JobState, SmokeRun
+from ratchet.ports import Commit
 from support.cli import Home
 from support.world import World
 
@@ -116,7 +119,27 @@ def test_a_checkpoint_shows_its_runs_and_who_decided(home: Home, world: World) -
     text = masked(home.run("why", "vertex:42:us-central1:8812/5").output)
     assert text.startswith("vertex:42:us-central1:8812/5  step 500 of vertex job 8812  READY\n")
     assert "selected for support-router@prod, decided under policy XXXXXX" in text
-    assert "run r-XXXXXX  suite core  attempt 1  fail  14/20 cases passed, 0 with errors" in text
+    assert (
+        "run r-XXXXXX  suite core  attempt 1  fail  14/20 cases passed, 0 with errors, answers: 14 ok, 6 wrong\n"
+        in f"{text}\n"
+    )
+
+
+def test_a_run_tells_of_cases_that_nothing_judges_and_of_calls_without_an_answer(home: Home, world: World) -> None:
+    job = world.job("8900", {100: 1.0})
+    world.provider.silent |= {view.target for view in world.provider.checkpoints[job] if view.target}
+    world.hint(job)
+    world.provider.silent.clear()
+    world.sweep(30)
+    text = masked(home.run("why", "vertex:42:us-central1:8900/1").output)
+    told = "20/20 cases passed, 0 with errors, answers: 20 ok, calls without an answer: 4 not_found"
+    assert f"suite core  attempt 1  pass  {told}" in text
+    run = next(stored for stored in find_all(world.store, SmokeRun, job=str(job)))
+    assert run.value.summary is not None
+    fewer = replace(run.value, summary=replace(run.value.summary, cases=18, passed=18, unjudged=2))
+    assert world.store.commit([run.write(fewer)], "test") is Commit.COMMITTED
+    again = home.run("why", "vertex:42:us-central1:8900/1").output
+    assert "18/18 cases passed, 0 with errors, 2 more without a verdict, answers: 20 ok" in again
 
 
 def test_a_checkpoint_that_nobody_selected_shows_which_policy_came_nearest(home: Home, world: World) -> None:

@@ -60,12 +60,17 @@ def _run(run: SmokeRun) -> str:
     ended = f"{run.outcome}" if run.outcome is not None else "still running"
     told = run.summary
     counts = f"  {told.cases_passed}/{told.cases} cases passed, {told.error_cases} with errors" if told else ""
+    counts += f", {told.unjudged} more without a verdict" if told and told.unjudged else ""
     cost = f", {told.usd:.2f} USD" if told is not None and told.usd is not None else ""
-    unanswered = ", ".join(f"{count} {why}" for why, count in run.unanswered.items())
-    silent = f", calls without an answer: {unanswered}" if unanswered else ""
+    answers = f", answers: {_counted(told.answers)}" if told and told.answers else ""
+    silent = f", calls without an answer: {_counted(run.unanswered)}" if run.unanswered else ""
     reason = f"  {run.reason}" if run.reason else ""
     head = f"run r-{run.key[:_SHORT]}  suite {run.suite}{purpose}  attempt {run.attempt}"
-    return f"{head}  {ended}{counts}{cost}{silent}{reason}"
+    return f"{head}  {ended}{counts}{cost}{answers}{silent}{reason}"
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in found.items())
 
 
 def _nearest(checkpoint: Checkpoint, rules: Rules | None, policies: Path, since: datetime | None) -> str:
