@@ -58,6 +58,7 @@ class Event(Enum):
     ALIAS_DRIFTED = ("alias.drifted", logging.ERROR, True)
     ALIAS_ADOPTED = ("alias.adopted", logging.WARNING, True)
     ALIAS_GONE = ("alias.gone", logging.CRITICAL, True)
+    ALIAS_UNREAD = ("alias.unread", logging.WARNING, False)
     ALIAS_REGRESSED = ("alias.regressed", logging.ERROR, True)
     HISTORY_ANCHORED = ("history.anchored", logging.INFO, False)
     HISTORY_BROKEN = ("history.broken", logging.ERROR, True)

@@ -40,6 +40,15 @@ def test_an_unknown_alias_is_not_found_row50(door: Door) -> None:
     assert door.log.lines == []
 
 
+def test_a_store_that_does_not_answer_is_told_of_and_asked_again(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "ratchet.db").write_bytes(b"no database at all. " * 100)
+    answer = door.get("/v1/aliases/line@prod")
+    assert (answer.status_code, answer.json) == (503, {"error": "try again later"})
+    (line,) = door.log.lines
+    assert (line["event"], line["severity"], line["code"]) == ("alias.unread", "WARNING", "unavailable")
+    assert line["exception"] == ["StoreUnavailable", "DatabaseError"]
+
+
 NAMES = [
     "",
     "*",

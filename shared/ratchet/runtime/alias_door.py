@@ -50,7 +50,8 @@ def _serve(request: Request, store: Store) -> Response:
         return answer(400)
     try:
         resolved = resolve_alias(key, store=store)
-    except RetryableError:
+    except RetryableError as exc:
+        log.emit(log.Event.ALIAS_UNREAD, code="unavailable", alias=str(key), **describe(exc))
         return answer(503)
     serial = resolved.serial if resolved else 0
     if seen > serial:
