@@ -373,12 +373,13 @@ class ProviderPort(Protocol):
         """One tiny call. Returns when the target answers at all; raises NotFound, Throttled, ... when it does not."""
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         """Ask each prompt once, `concurrency` at a time, and yield the results that finish together, together.
 
-        No call starts later than `seconds` after the first, and at most `concurrency` calls are made while none was
-        answered, or refused for what it asks. Prompts that were not asked are absent from the results.
+        No call starts later than `seconds` after the first. Where nobody knows that the target `answers`, at most
+        `concurrency` calls are made until one is answered, or refused for what it asks. Prompts that were not asked
+        are absent from the results.
         `index` is the prompt's place in `prompts`. Closing the generator cancels the calls that still run. Never raises
         for what the provider does.
         """

@@ -167,35 +167,36 @@ def _answers(suite: Suite, target: _Target, progress: Progress) -> tuple[list[Ca
     """Each case's results, and why others have none."""
     results: list[CaseResult] = []
     todo = suite.calls()
-    silent: dict[str, str] = {}
+    why: dict[str, str] = {}
     with progress(len(todo)) as step:
-        for round_ in range(_ROUNDS):
-            told: dict[int, str] = {}
-            left, pause = set(range(len(todo))), 1.0
-            for together in _asked(target, suite, todo):
+        for number in range(1, _ROUNDS + 1):
+            left, silent, pause = dict(enumerate(todo)), [], 1.0
+            for together in _asked(target, suite, todo, answers=bool(results)):
                 for reply in together:
+                    case, repeat = left.pop(reply.index)
                     if isinstance(reply, NoAnswer):
-                        told[reply.index] = str(reply.why)
+                        why[case.id] = str(reply.why)
+                        silent.append((case, repeat))
                         pause = max(pause, reply.retry_after or 0.0)
                         continue
-                    case, repeat = todo[reply.index]
                     answer = priced(reply, target.price)
                     results.append(result("by hand", 0, case, repeat, answer, grade(case, answer)))
-                    left.remove(reply.index)
                     step(1)
-            # Those with a reason come last, so that it stands for a case that was asked in one of its repeats.
-            silent = {todo[index][0].id: told.get(index, _NOT_ASKED) for index in sorted(left, key=told.__contains__)}
-            todo = [todo[index] for index in sorted(left)]
+            # What was not asked comes first, or a question that is never answered would keep all others waiting.
+            todo = [*left.values(), *silent]
             if not todo:
                 break
-            if round_ + 1 < _ROUNDS:
+            if number < _ROUNDS:
                 time.sleep(min(pause, _LONGEST_WAIT))
-    return results, silent
+    return results, {case.id: why.get(case.id, _NOT_ASKED) for case, _ in todo}
 
 
-def _asked(target: _Target, suite: Suite, calls: Sequence[tuple[Case, int]]) -> Iterator[Sequence[Answer | NoAnswer]]:
+def _asked(
+    target: _Target, suite: Suite, calls: Sequence[tuple[Case, int]], *, answers: bool
+) -> Iterator[Sequence[Answer | NoAnswer]]:
     try:
-        yield from target.port.generate(target.name, prompts(suite, calls), suite.concurrency, _SECONDS)
+        asked = prompts(suite, calls)
+        yield from target.port.generate(target.name, asked, suite.concurrency, _SECONDS, answers=answers)
     except PermanentError as exc:
         raise Problem(f"{target.name} cannot be asked ({exc.code}); `ratchet doctor` tries the account") from exc
 

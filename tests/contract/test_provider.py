@@ -106,8 +106,16 @@ def simulated(
         yield side.sim(sim, timeout), sim
 
 
-def ask_all(port: ProviderPort, target: str, count: int = 1, concurrency: int = 4, seconds: float = 30) -> list[Any]:
-    batches = list(port.generate(target, [PROMPT] * count, concurrency, seconds))
+def ask_all(
+    port: ProviderPort,
+    target: str,
+    count: int = 1,
+    concurrency: int = 4,
+    seconds: float = 30,
+    *,
+    answers: bool = True,
+) -> list[Any]:
+    batches = list(port.generate(target, [PROMPT] * count, concurrency, seconds, answers=answers))
     assert all(batches)
     return sorted((result for batch in batches for result in batch), key=lambda result: result.index)
 
@@ -913,19 +921,21 @@ def test_closing_early_cancels_what_runs(side: Side) -> None:
 @pytest.mark.parametrize("status", [403, 404, 429, 500, 503])
 def test_an_endpoint_that_answers_nothing_is_not_asked_for_all_that_there_is(side: Side, status: int) -> None:
     with scripted(Say({}, status=status)) as script:
-        found = ask_all(side.at(script.url), side.target, 40, concurrency=4)
+        found = ask_all(side.at(script.url), side.target, 40, concurrency=4, answers=False)
         assert len(script.asked) == len(found) == 4
+        # One that has answered before may have trouble with a few questions alone.
+        assert len(ask_all(side.at(script.url), side.target, 40, concurrency=4)) == 40
 
 
 def test_a_refused_question_is_no_silence_of_the_endpoint(side: Side) -> None:
     with scripted(Say({}, status=400)) as script:
-        assert len(ask_all(side.at(script.url), side.target, 20, concurrency=4)) == 20
+        assert len(ask_all(side.at(script.url), side.target, 20, concurrency=4, answers=False)) == 20
 
 
 def test_after_the_first_answer_all_go_on_that_had_none(side: Side) -> None:
     nothing, slow = Say({}, status=503), Say(side.good, silence=0.2)
     with scripted(nothing, nothing, nothing, slow) as script:
-        found = ask_all(side.at(script.url), side.target, 20, concurrency=4)
+        found = ask_all(side.at(script.url), side.target, 20, concurrency=4, answers=False)
         assert (len(script.asked), script.busiest) == (20, 4)
     assert Counter(type(result) for result in found) == {NoAnswer: 3, Answer: 17}
 

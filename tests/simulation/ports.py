@@ -257,7 +257,7 @@ class Account:
         self._read("probe", lambda at: self._world.probe(target, at), stale=False)
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         end = self._at.engine.now + seconds
         for start in range(0, len(prompts), concurrency):
@@ -266,7 +266,7 @@ class Account:
             together = list(enumerate(prompts))[start : start + concurrency]
             said = self._at.call("generate", _ANSWER, lambda fault, asked=together: self._asked(fault, target, asked))
             yield said
-            if not start and not any(isinstance(each, Answer) for each in said):
+            if not (answers or start or any(isinstance(each, Answer) for each in said)):
                 return
 
     def get_default(self, model: str) -> str | None:

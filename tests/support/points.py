@@ -61,8 +61,8 @@ def watch(world: World, around: Around) -> None:
             setattr(thing, name, partial(called, name, getattr(thing, name)))
     generate = world.provider.generate
 
-    def batches(*arguments: Any) -> Iterator[Any]:
-        found = generate(*arguments)
+    def batches(*arguments: Any, **named: Any) -> Iterator[Any]:
+        found = generate(*arguments, **named)
         while (batch := around("generate", lambda: next(found, None))) is not None:
             yield batch
 

@@ -137,12 +137,12 @@ class TableProvider:
             raise NotFound
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         for start in range(0, len(prompts), concurrency):
             said = [self._answer(target, start + n, p) for n, p in enumerate(prompts[start : start + concurrency])]
             yield said
-            if not start and not any(isinstance(each, Answer) for each in said):
+            if not (answers or start or any(isinstance(each, Answer) for each in said)):
                 return
 
     def _answer(self, target: str, index: int, prompt: Prompt) -> Answer | NoAnswer:

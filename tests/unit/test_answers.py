@@ -41,9 +41,9 @@ class Scripted(TableProvider):
     prompts: Sequence[Prompt] = ()
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
-        self.prompts, alive = prompts, False
+        self.prompts, alive = prompts, answers
         for index in range(len(prompts)):
             said = self.script[self.calls] if self.calls < len(self.script) else (Finish.STOP, "right")
             self.calls += 1
@@ -153,8 +153,23 @@ def test_calls_that_may_be_billed_and_bring_nothing_end_an_attempt_and_three_att
         ("run.inconclusive", 1), ("run.inconclusive", 2), ("run.given_up", 3)
     ]  # fmt: skip
     # What may still be paid for would not do for all cases: no more is spent on an attempt that cannot end well.
-    assert {line["reason"] for line in told} == {f"{CASES} cases were not answered in 10 calls"}
-    assert provider.calls == 3 * 10
+    assert [line["reason"] for line in told] == [
+        f"no answer to {CASES} of {CASES} questions in {calls} calls" for calls in (10, CASES, CASES)
+    ]
+    assert provider.calls == 10 + CASES + CASES
+
+
+def test_a_question_that_is_never_answered_keeps_no_other_from_being_asked() -> None:
+    world = asked(concurrency=1, patience=timedelta(hours=1))
+    job = world.job("8812", {100: 1.0})
+    provider = scripted(world, Silence.UNAVAILABLE, Silence.UNAVAILABLE, *[(Finish.STOP, "right")] * (CASES - 1))
+    provider.script = [*provider.script, *[Silence.UNAVAILABLE] * 1000]
+    world.hint(job)
+    assert (the_run(world).probed, provider.calls) == (False, 1)
+    world.sweep(80)
+    run = the_run(world)
+    assert len(find_all(world.store, CaseResult, run=run.key)) == CASES - 1
+    assert run.reason.startswith(f"no answer to 1 of {CASES} questions for 1h (")
 
 
 def test_an_endpoint_that_answers_is_asked_nothing_but_the_cases() -> None:
@@ -202,7 +217,7 @@ def test_patience_ends_when_the_suite_says(silent: str) -> None:
     world.sweep(40)
     run = the_run(world)
     assert (run.outcome, run.last) == (RunOutcome.INCONCLUSIVE, True)
-    what = "the endpoint does not answer" if silent == "endpoint" else f"{CASES} cases are not answered"
+    what = "the endpoint does not answer" if silent == "endpoint" else f"no answer to {CASES} of {CASES} questions"
     assert run.reason.startswith(f"{what} for 2h (")
 
 

@@ -71,7 +71,7 @@ def test_a_run_under_a_live_lease_is_left_alone_until_the_lease_ends_row42() -> 
     class Died(BaseException):
         """The machine is gone between its claim and its first call."""
 
-    def die(*_: object) -> NoReturn:
+    def die(*_: object, **__: object) -> NoReturn:
         raise Died
 
     generate, world.provider.generate = world.provider.generate, die  # type: ignore[method-assign]

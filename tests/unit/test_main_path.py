@@ -494,10 +494,10 @@ def test_a_target_that_may_not_be_called_ends_its_run_and_is_dead_once_row44() -
 
     generate = world.provider.generate
 
-    def refuse(target: str, *arguments: Any) -> Any:
+    def refuse(target: str, *arguments: Any, **named: Any) -> Any:
         if target.endswith("2"):
             raise PermanentError("endpoint_foreign")
-        return generate(target, *arguments)
+        return generate(target, *arguments, **named)
 
     world.provider.generate = refuse  # type: ignore[method-assign]
     died: list[PermanentError] = []

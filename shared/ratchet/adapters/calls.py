@@ -267,17 +267,18 @@ def run(call: Coroutine[object, object, T]) -> T:
 
 
 def fan_out(
-    ask: Callable[[int], Awaitable[Answer]], count: int, concurrency: int, seconds: float
+    ask: Callable[[int], Awaitable[Answer]], count: int, concurrency: int, seconds: float, *, answers: bool
 ) -> Generator[Sequence[Answer | NoAnswer]]:
     """Ask 0 … count-1, `concurrency` at a time, and yield what finished together, together.
 
-    No call starts later than `seconds` after the first, or than the event's time allows. Until one has brought an
-    answer, or a refusal of what was asked, no worker makes a second: an endpoint that is not ready is asked no more.
+    No call starts later than `seconds` after the first, or than the event's time allows. Unless it is known that there
+    are `answers`, no worker makes a second call before one brought an answer, or a refusal of what was asked: an
+    endpoint that is not ready is not asked for all that there is.
     Closing the iterator cancels the calls that still run.
     """
     done: queue.SimpleQueue[Answer | NoAnswer | None] = queue.SimpleQueue()
     seconds = deadline.left(seconds)
-    future = asyncio.run_coroutine_threadsafe(_ask_all(ask, count, concurrency, seconds, done.put), _loop())
+    future = asyncio.run_coroutine_threadsafe(_ask_all(ask, count, concurrency, seconds, done.put, answers), _loop())
     try:
         while (first := done.get()) is not None:
             batch = [first]
@@ -309,11 +310,12 @@ async def _ask_all(
     concurrency: int,
     seconds: float,
     put: Callable[[Answer | NoAnswer | None], None],
+    alive: bool,
 ) -> None:
     waiting = deque(range(count))
     ends = time.monotonic() + seconds
     workers = max(1, min(concurrency, count))
-    alive, resting = False, 0
+    resting = 0
 
     async def worker(delay: float) -> None:
         nonlocal alive, resting

@@ -48,7 +48,7 @@ class CanaryProvider:
             raise NotFound
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
         yield from ()
 

@@ -136,9 +136,11 @@ class OpenAIProvider:
         calls.run(self._ask(target, calls.PING, 0))
 
     def generate(
-        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float
+        self, target: str, prompts: Sequence[Prompt], concurrency: int, seconds: float, *, answers: bool = True
     ) -> Generator[Sequence[Answer | NoAnswer]]:
-        return calls.fan_out(lambda index: self._ask(target, prompts[index], index), len(prompts), concurrency, seconds)
+        return calls.fan_out(
+            lambda index: self._ask(target, prompts[index], index), len(prompts), concurrency, seconds, answers=answers
+        )
 
     async def _ask(self, target: str, prompt: Prompt, index: int) -> Answer:
         messages: list[Any] = [{"role": "system", "content": prompt.system}] if prompt.system else []

@@ -78,8 +78,9 @@ def ask(
     spent = spending.spent(clock.now())
     if spent:
         return Round((), 0, spent)
+    asked = prompts(suite, calls)
     with closing(
-        asking.port.generate(asking.target, prompts(suite, calls), suite.concurrency, asking.slice)
+        asking.port.generate(asking.target, asked, suite.concurrency, asking.slice, answers=run.probed)
     ) as answers:
         for together in answers:
             results: list[CaseResult] = []

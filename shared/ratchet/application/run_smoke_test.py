@@ -230,6 +230,7 @@ def _cases(world: _World, asking: Asking, run: Stored[SmokeRun]) -> Outcome:
         asked = replace(asked, probed=True, asked_at=asked_at)
     run = Stored(asked, run.snapshot)
     missing = len(calls) - len(done)
+    lacking = f"no answer to {missing} of {len(calls)} questions"
     if missing == 0:
         summary = summarise(tuple(done.values()), suite, asking.price)
         passed = not summary.failed
@@ -237,13 +238,13 @@ def _cases(world: _World, asking: Asking, run: Stored[SmokeRun]) -> Outcome:
         return _finish(world, run, RunOutcome.PASS if passed else RunOutcome.FAIL, "", last=True)
     if this_round.spent:
         # Another attempt would spend as much again.
-        reason = f"{this_round.spent}, and {missing} cases are not answered"
+        reason = f"{this_round.spent}, {lacking}"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=True)
     if missing > allowed - run.value.billed:
-        reason = f"{missing} cases were not answered in {run.value.billed} calls"
+        reason = f"{lacking} in {run.value.billed} calls"
         return _finish(world, run, RunOutcome.INCONCLUSIVE, reason, last=run.value.attempt == ATTEMPTS)
     if this_round.silences:
-        what = f"{missing} cases are not answered" if run.value.probed else _SILENT
+        what = lacking if run.value.probed else _SILENT
         return _wait(world, run, hardest(this_round.silences), what, suite.patience)
     return _continue(world, run)
 
