@@ -21,7 +21,8 @@ SEEDS = range(1, 37)
 ELSEWHERE = [
     "tests/contract/test_webhook_door.py", "tests/contract/test_push_door.py", "tests/contract/test_command_door.py",
     "tests/contract/test_alias_door.py", "tests/unit/test_bad_events.py", "tests/unit/test_what_a_job_tells.py",
-    "tests/unit/test_history.py", "tests/unit/test_watch.py", "tests/unit/test_answers.py",
+    "tests/unit/test_history.py", "tests/unit/test_watch.py", "tests/unit/test_answers.py", "tests/unit/test_drift.py",
+    "tests/unit/test_main_path.py",
 ]  # fmt: skip
 """The doors, and what takes days."""
 
