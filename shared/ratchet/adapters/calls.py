@@ -166,8 +166,12 @@ def words(value: object) -> Mapping[str, str]:
 
 def calling(said: str, tools: Sequence[Any]) -> str:
     """The text of an answer that calls tools, as promptfoo has it: their JSON, with what was said beside them."""
-    whole = {"content": said, "tool_calls": tools} if said else tools
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    return compact({"content": said, "tool_calls": tools} if said else tools)
+
+
+def compact(value: Any) -> str:
+    """As JSON, the way that JavaScript writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def answer(

@@ -4,7 +4,6 @@ A name that is not in our own project and location is never called: a forged or 
 prompts, or a change of default, to somebody else's resource.
 """
 
-import json
 import math
 import re
 import time
@@ -273,8 +272,8 @@ def _declaration(tool: Tool) -> types.FunctionDeclaration:
 def _call(made: types.FunctionCall) -> Mapping[str, Any]:
     """In OpenAI's form, so that a suite says the same of both providers."""
     identity = {"id": made.id} if made.id else {}
-    arguments = json.dumps(made.args or {}, ensure_ascii=False, separators=(",", ":"))
-    return {**identity, "type": "function", "function": {"name": made.name, "arguments": arguments}}
+    function = {"name": made.name, "arguments": calls.compact(made.args or {})}
+    return {**identity, "type": "function", "function": function}
 
 
 def _evaluations(runs: Sequence[types.EvaluateDatasetRun]) -> Mapping[str, Mapping[str, Measure]]:

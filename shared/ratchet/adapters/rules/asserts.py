@@ -178,8 +178,11 @@ class AssertReader(Reader):
         try:
             kind.fits(value)
         except Unfit as exc:
-            what, _, mend = str(exc).partition("; ")
-            self.bad((*where, "value") if "value" in item.model_fields_set else where, f"{base} {what}", mend)
+            self.unfit((*where, "value") if "value" in item.model_fields_set else where, base, exc)
+
+    def unfit(self, where: Where, subject: str, why: Unfit) -> None:
+        what, _, mend = str(why).partition("; ")
+        self.bad(where, f"{subject} {what}", mend)
 
     def _threshold(self, where: Where, base: str, kind: Kind, threshold: float | None) -> None:
         if kind.required and (threshold is None or threshold <= 0):

@@ -249,8 +249,7 @@ class SuiteReader(AssertReader):
             try:
                 schema_fits(tool.function.parameters)
             except Unfit as exc:
-                what, _, mend = str(exc).partition("; ")
-                self.bad((*where, n, "function", "parameters"), f"the tool {what}", mend)
+                self.unfit((*where, n, "function", "parameters"), "the tool", exc)
         if written.tool_choice == "required" and not written.tools:
             self.bad(("spec", "request", "toolChoice"), "there is no tool that could be required", "add tools")
         functions = [tool.function for tool in written.tools]
